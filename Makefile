@@ -1,0 +1,85 @@
+# Leasehold. `make help` lists the targets; CI runs `make test` and nothing else.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+
+# local: build with the Go that is installed, or say so; never download another.
+export GOTOOLCHAIN := local
+
+GO       ?= go
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+TOOL     := $(GO) tool -modfile=tools.mod
+FUZZTIME ?= 10s
+TESTFLAGS ?=
+
+# Packages whose tests boot machines and measure times. They run one after the
+# other, after the rest, so that they do not steal the CPU from each other.
+TIMED    := ./deploy/... ./internal/cases/... ./internal/sdlab/...
+
+DEMO_CMD  ?= $(GO) run ./internal/cases -demo
+CASES_CMD ?= $(GO) test ./internal/cases -run '^TestCases$$' -v -count=1 -timeout 20m
+
+# The race detector is linked through cgo; without a C compiler the tests run bare.
+RACE := $(if $(shell command -v gcc 2>/dev/null),-race)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install the Debian packages that the tests need (as root; nothing to do when they are there)
+	@.ci/setup
+
+.PHONY: build
+build: ## the static binary: bin/leasehold
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/leasehold ./cmd/leasehold
+
+.PHONY: vet
+vet: ## go vet, and gofmt's opinion
+	$(GO) vet ./...
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt: run make fmt:"; echo "$$out"; exit 1; fi
+
+.PHONY: test
+test: setup build vet ## everything CI asks: build, vet, gofmt, every test under the race detector
+	timed=$$($(GO) list $(TIMED) 2>/dev/null); \
+	$(GO) test $(RACE) -shuffle=on -timeout 10m $(TESTFLAGS) $$($(GO) list ./... | grep -vxF "$$timed"); \
+	$(GO) test $(RACE) -shuffle=on -timeout 12m -p 1 $(TESTFLAGS) $$timed
+
+.PHONY: cases
+cases: setup build ## the operator's cases as one table, with what was measured
+	$(CASES_CMD)
+
+.PHONY: demo
+demo: setup build ## two nodes, an etcd and a VIP that moves, on this machine
+	$(DEMO_CMD)
+
+.PHONY: bench
+bench: ## every benchmark
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@$(GO) list -f '{{.ImportPath}}' ./... | while read -r pkg; do \
+		$(GO) test -list '^Fuzz' "$$pkg" | { grep '^Fuzz' || true; } | while read -r f; do \
+			echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; done
+
+.PHONY: lint
+lint: ## golangci-lint, pinned in tools.mod (two minutes to build the first time)
+	$(TOOL) golangci-lint run
+
+.PHONY: fmt
+fmt: ## format the code
+	$(TOOL) golangci-lint fmt
+
+.PHONY: vuln
+vuln: ## known vulnerabilities; needs vuln.go.dev, so a notice and not a gate
+	@$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... || echo "vuln: findings above, or the database could not be reached"
+
+.PHONY: check
+check: lint test ## what to run before a commit is proposed: lint and test
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist
