@@ -1,0 +1,179 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+)
+
+// faults are the cuts in force. They are rules of the bridge, so that they hold
+// for every frame, ARP included, and the hosts' own firewalls stay as they are.
+type faults struct {
+	mu    sync.Mutex
+	rules []rule
+}
+
+// rule drops percent of the frames on the way from one port to another; to ""
+// means to all. A rule over all ports of a host is also how it is cut off.
+type rule struct {
+	from, to string
+	percent  int
+}
+
+func (r rule) String() string {
+	var b strings.Builder
+	if r.from != "" {
+		fmt.Fprintf(&b, "iifname %q ", r.from)
+	}
+	if r.to != "" {
+		fmt.Fprintf(&b, "oifname %q ", r.to)
+	}
+	if r.percent < 100 {
+		fmt.Fprintf(&b, "numgen random mod 100 < %d ", r.percent)
+	}
+	return b.String() + "drop"
+}
+
+// CablePull takes the cable out of a host's NIC at the switch's end: eth0 loses
+// its carrier, its addresses stay.
+func (l *Lab) CablePull(host string) error { return l.net.port(host, (*netlink.Handle).LinkSetDown) }
+
+// CablePlug puts the cable back; the port forwards at once.
+func (l *Lab) CablePlug(host string) error { return l.net.port(host, (*netlink.Handle).LinkSetUp) }
+
+func (n *network) port(host string, set func(*netlink.Handle, netlink.Link) error) error {
+	if _, err := n.seat(host); err != nil {
+		return err
+	}
+	link, err := n.swNL.LinkByName(host)
+	if err != nil {
+		return fmt.Errorf("find the switch's port of host %s: %w", host, err)
+	}
+	if err := set(n.swNL, link); err != nil {
+		return fmt.Errorf("set the switch's port of host %s: %w", host, err)
+	}
+	return nil
+}
+
+// Cut drops every frame between two hosts, both ways. Cutting again changes
+// nothing.
+func (l *Lab) Cut(ctx context.Context, x, y string) error {
+	return l.net.change(ctx, add, rule{x, y, 100}, rule{y, x, 100})
+}
+
+// CutOneWay drops every frame from one host to another, and lets the other
+// direction pass.
+func (l *Lab) CutOneWay(ctx context.Context, from, to string) error {
+	return l.net.change(ctx, add, rule{from, to, 100})
+}
+
+// CutAll drops every frame from and to a host; unlike CablePull it leaves the
+// carrier, so the host cannot see it.
+func (l *Lab) CutAll(ctx context.Context, host string) error {
+	return l.net.change(ctx, add, rule{host, "", 100}, rule{"", host, 100})
+}
+
+// CutGroups splits the network: no frame passes from a host of one group to a
+// host of another. Hosts that are in no group reach everybody.
+func (l *Lab) CutGroups(ctx context.Context, groups ...[]string) error {
+	var rules []rule
+	for i, g := range groups {
+		for _, other := range groups[i+1:] {
+			for _, x := range g {
+				for _, y := range other {
+					rules = append(rules, rule{x, y, 100}, rule{y, x, 100})
+				}
+			}
+		}
+	}
+	return l.net.change(ctx, add, rules...)
+}
+
+// Lose drops a share of the frames from and to a host, at random; percent is
+// of each direction.
+func (l *Lab) Lose(ctx context.Context, host string, percent int) error {
+	if percent < 1 || percent > 100 {
+		return fmt.Errorf("lose %d %% of the frames of host %s: want 1 to 100", percent, host)
+	}
+	return l.net.change(ctx, add, rule{host, "", percent}, rule{"", host, percent})
+}
+
+// Heal ends every Cut, CutOneWay, CutAll, CutGroups and Lose. Cables are not
+// touched.
+func (l *Lab) Heal(ctx context.Context) error {
+	return l.net.change(ctx, func(rules []rule, _ ...rule) []rule { return rules[:0] })
+}
+
+// HealBetween ends the cuts between two hosts, and no other fault.
+func (l *Lab) HealBetween(ctx context.Context, x, y string) error {
+	return l.net.change(ctx, func(rules []rule, drop ...rule) []rule {
+		return slices.DeleteFunc(rules, func(r rule) bool { return slices.Contains(drop, r) })
+	}, rule{x, y, 100}, rule{y, x, 100})
+}
+
+func add(rules []rule, more ...rule) []rule { return append(rules, more...) }
+
+// change replaces all rules in one nftables transaction.
+func (n *network) change(ctx context.Context, edit func([]rule, ...rule) []rule, rules ...rule) error {
+	for _, r := range rules {
+		for _, host := range []string{r.from, r.to} {
+			if _, err := n.seat(host); err != nil && host != "" {
+				return err
+			}
+		}
+	}
+	n.faults.mu.Lock()
+	defer n.faults.mu.Unlock()
+	next := edit(slices.Clone(n.faults.rules), rules...)
+	var text strings.Builder
+	text.WriteString("table bridge lab\ndelete table bridge lab\n")
+	if len(next) > 0 {
+		text.WriteString("table bridge lab {\n chain forward {\n  type filter hook forward priority 0; policy accept;\n")
+		for _, r := range next {
+			fmt.Fprintf(&text, "  %s\n", r)
+		}
+		text.WriteString(" }\n}\n")
+	}
+	cmd := command(ctx, n.sw, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(text.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("set the switch's rules: %w: %s", err, bytes.TrimSpace(out))
+	}
+	n.faults.rules = next
+	return nil
+}
+
+// DropInput does on host what the operators did by hand: iptables -A INPUT -s
+// peer -j DROP. IP traffic from peer is dropped, ARP passes. RestoreInput ends
+// it.
+func (l *Lab) DropInput(ctx context.Context, host, peer string) error {
+	p, err := l.Host(peer)
+	if err != nil {
+		return err
+	}
+	s, err := l.net.seat(host)
+	if err != nil {
+		return err
+	}
+	cmd := command(ctx, s.ns, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(`table ip lab {
+ chain input { type filter hook input priority 0; policy accept; }
+}
+add rule ip lab input ip saddr %s drop
+`, p.Addr.Addr()))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("drop input from %s on host %s: %w: %s", peer, host, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// RestoreInput ends every DropInput on host.
+func (l *Lab) RestoreInput(ctx context.Context, host string) error {
+	_, err := l.Exec(ctx, host, "nft", "table ip lab; delete table ip lab")
+	return err
+}

@@ -1,0 +1,171 @@
+package lab_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"leasehold/internal/lab"
+	"leasehold/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// must returns v or ends the test.
+func must[T any](t *testing.T, v T, err error) T {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// namespaces returns the names of this process's namespaces under /run/netns.
+func namespaces(t *testing.T) []string {
+	t.Helper()
+	all := must2(filepath.Glob("/run/netns/lh*"))(t)
+	return all
+}
+
+func must2[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		return must(t, v, err)
+	}
+}
+
+// reaches reports whether a TCP connection from one host to another gets an
+// answer, be it a refusal, within 300 ms.
+func reaches(t *testing.T, l *lab.Lab, from, to string) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	h := must2(l.Host(to))(t)
+	conn, err := l.Dial(ctx, from, "tcp", h.Addr.Addr().String()+":9")
+	if err == nil {
+		conn.Close() //nolint:errcheck // only tried
+	}
+	return err == nil || strings.Contains(err.Error(), "refused")
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	labtest.Require(t)
+	start := time.Now()
+	l := must2(lab.New(t.Context(), lab.Config{IPv6: true}))(t)
+	t.Logf("up in %v", time.Since(start))
+	mine := filepath.Base(l.Dir())[:strings.LastIndex(filepath.Base(l.Dir()), "-")+1]
+	count := func() (n int) {
+		for _, name := range namespaces(t) {
+			if strings.HasPrefix(filepath.Base(name), mine) {
+				n++
+			}
+		}
+		return n
+	}
+	if count() != 6 {
+		t.Errorf("%d namespaces named %s…, want 4 hosts, an observer and a switch", count(), mine)
+	}
+	// A process that is told to go and one that left its group's leader behind.
+	p := must2(l.Start(lab.A, "sh", nil, "sh", "-c", "sleep 1000 & sleep 1000 & wait"))(t)
+	check(t, p.Kill())
+	start = time.Now()
+	check(t, l.Close())
+	t.Logf("closed in %v", time.Since(start))
+	check(t, l.Close())
+	if count() != 0 {
+		t.Errorf("namespaces left: %v", namespaces(t))
+	}
+	if _, err := os.Stat(l.Dir()); !os.IsNotExist(err) {
+		t.Errorf("directory left: %v", err)
+	}
+}
+
+func TestProcessRunsOnHost(t *testing.T) {
+	l := labtest.Start(t, lab.Config{})
+	out := must2(l.Exec(t.Context(), lab.B, "ip", "-4", "-o", "addr", "show", "dev", "eth0"))(t)
+	if !strings.Contains(out, "10.20.8.27/24") {
+		t.Errorf("addresses of host b: %q, want 10.20.8.27/24", out)
+	}
+	p := must2(l.Start(lab.B, "sleep", nil, "sleep", "1000"))(t)
+	comm := must2(os.ReadFile(filepath.Join("/proc", itoa(p.Pid()), "comm")))(t)
+	if string(comm) != "sleep\n" {
+		t.Errorf("process %d is %q, want sleep itself", p.Pid(), comm)
+	}
+	check(t, p.Freeze(t.Context()))
+	check(t, p.Thaw())
+	check(t, p.Stop(t.Context()))
+	if p.Running() {
+		t.Error("runs after Stop")
+	}
+	if err := p.Kill(); err == nil {
+		t.Error("Kill of an ended process: no error")
+	}
+}
+
+func TestFaults(t *testing.T) {
+	l := labtest.Start(t, lab.Config{})
+	ctx := t.Context()
+	all := func(when string, want map[string]bool) {
+		t.Helper()
+		for way, ok := range want {
+			from, to, _ := strings.Cut(way, ">")
+			if got := reaches(t, l, from, to); got != ok {
+				t.Errorf("%s: %s reaches %s: %t, want %t", when, from, to, got, ok)
+			}
+		}
+	}
+	all("at first", map[string]bool{"a>b": true, "b>client": true})
+	check(t, l.Cut(ctx, lab.A, lab.B))
+	all("a|b", map[string]bool{"a>b": false, "a>c": true, "client>b": true})
+	check(t, l.HealBetween(ctx, lab.A, lab.B))
+	check(t, l.CutAll(ctx, lab.A))
+	all("a alone", map[string]bool{"a>c": false, "client>b": true})
+	check(t, l.Heal(ctx))
+	check(t, l.CutGroups(ctx, []string{lab.A, lab.Client}, []string{lab.B, lab.C}))
+	all("a,client|b,c", map[string]bool{"a>client": true, "a>b": false, "c>client": false, "b>c": true})
+	check(t, l.Heal(ctx))
+	check(t, l.CablePull(lab.B))
+	all("b's cable out", map[string]bool{"a>b": false, "a>c": true})
+	if out := must2(l.Exec(ctx, lab.B, "ip", "link", "show", "eth0"))(t); !strings.Contains(out, "NO-CARRIER") {
+		t.Errorf("eth0 of host b has carrier without its cable: %s", out)
+	}
+	check(t, l.CablePlug(lab.B))
+	all("b's cable in", map[string]bool{"a>b": true})
+	check(t, l.DropInput(ctx, lab.A, lab.B))
+	all("a drops b's input", map[string]bool{"b>a": false, "c>a": true})
+	check(t, l.RestoreInput(ctx, lab.A))
+	all("healed", map[string]bool{"a>b": true, "b>a": true, "c>a": true})
+}
+
+func TestCleanLeftovers(t *testing.T) {
+	labtest.Require(t)
+	// Process 2^22 is above the largest process id, see proc_sys_kernel(5).
+	dir := filepath.Join(t.TempDir(), "lh4194304-1-x")
+	t.Setenv("TMPDIR", filepath.Dir(dir))
+	check(t, os.Mkdir(dir, 0o700))
+	l := labtest.Start(t, lab.Config{})
+	removed := must2(lab.CleanLeftovers())(t)
+	if len(removed) == 0 || removed[len(removed)-1] != dir {
+		t.Errorf("removed %v, want %s", removed, dir)
+	}
+	if _, err := os.Stat(l.Dir()); err != nil {
+		t.Errorf("a living lab was removed: %v", err)
+	}
+}
+
+func writeScript(t *testing.T, path, text string) {
+	t.Helper()
+	check(t, os.WriteFile(path, []byte(text), 0o700)) //nolint:gosec // a script has to be executable
+}
