@@ -1,0 +1,429 @@
+package election
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"leasehold/internal/boottime"
+)
+
+// Config is one node's part in the election of one service.
+type Config struct {
+	Service string
+	Node    string
+	TTL     time.Duration
+	Margin  time.Duration // δ of Deadline: 5 ms behind a fence, 50 ms with kernel lifetimes alone (design: the clock of a tenure)
+
+	Priority     int
+	Preempt      bool
+	PreemptDelay time.Duration
+	VIPs         []string
+	Version      string
+	StateFile    string // where the tenure is kept for a successor of this process; empty: nowhere
+}
+
+// tenure is what this node holds, as far as it knows.
+type tenure struct {
+	held     bool
+	epoch    int64
+	lease    LeaseID
+	long     bool          // on the long lease of a pause
+	ttl      time.Duration // the ttl that the holder key says
+	deadline boottime.Instant
+	since    time.Time
+	rev      int64 // revision of the tenure record as this node wrote it
+	pauseRev int64 // the pause that the long lease was made for
+
+	renewAt boottime.Instant // next renewal
+	moving  *rehang          // a re-hang that was sent: the key may be on either lease
+}
+
+// attempt is a take-over that was sent and may have been carried out.
+type attempt struct {
+	epoch int64
+	lease LeaseID
+	sent  boottime.Instant // of the first try: the one to count from when the reply is lost
+	since time.Time
+}
+
+// wish is what the node wants of the election. Levels, not events: a wish
+// stands until it is replaced or carried out.
+type wish struct {
+	campaign  bool
+	member    MemberValue
+	release   int64 // epoch to release
+	why       string
+	shorten   int64 // epoch whose kernel deadline is short already
+	history   *HistoryValue
+	stop      bool // give everything back
+	keepLease bool // with stop: leave the holder key where it is, HA is paused
+}
+
+// core is the election of one service on one node: what it knows, what it holds
+// and what it asks of etcd next. It has no clock, no goroutine and does no I/O,
+// so that a simulation can run it: poll hands out requests, and each comes back
+// by its done.
+type core struct {
+	cfg  Config
+	keys Keys
+	now  boottime.Instant // of the current call, never older
+	wall time.Time
+
+	cluster uint64
+	lastOK  boottime.Instant
+	trouble string // the last thing that went wrong; empty after a success
+
+	view     View
+	known    bool // the keys were read at least once
+	synced   bool // the view is what a read said, and a watch goes on from there
+	watchGen int  // the shell shall run one watch, of this number, from watchRev
+	watchRev int64
+	readAt   boottime.Instant // not before
+	heard    boottime.Instant // last watch event or read
+	seen     boottime.Instant // the last sign of the holder: what its tenure is timed from
+	capRev   int64            // the holder key's revision that freeCap was asked for
+	freeCap  boottime.Instant // a long tenure that stood before us is over by then
+	saved    *Saved           // what an earlier process left, until the first read
+
+	lease    LeaseID // of the member key, and of the holder key but in a pause
+	leaseTTL time.Duration
+	keepAt   boottime.Instant
+	long     rehang    // the lease for a pause, before the holder key hangs on it
+	retired  []LeaseID // to be revoked
+
+	member    string // the member value that etcd has
+	memberOn  LeaseID
+	tried     attempt
+	mine      tenure
+	over      string // why the latest tenure of this node ended without its wish
+	wish      wish
+	takeAt    boottime.Instant
+	releaseAt boottime.Instant
+	retryAt   [kinds]boottime.Instant
+	flying    [kinds]int
+}
+
+func newCore(cfg Config, saved *Saved) *core {
+	return &core{cfg: cfg, keys: KeysOf(cfg.Service), saved: saved}
+}
+
+// try is how long one request may take: short enough that a hung endpoint costs
+// a renewal one try and not the tenure.
+func (c *core) try() time.Duration { return min(c.cfg.TTL/4, 2*time.Second) }
+
+// ask marks a request as sent and wires its reply through what every reply has
+// in common.
+func (c *core) ask(r request) request {
+	c.flying[r.kind]++
+	if r.timeout == 0 {
+		r.timeout = c.try()
+	}
+	done := r.done
+	r.done = func(rep reply) {
+		c.flying[r.kind]--
+		c.tick(rep.got, rep.wall)
+		if rep.err == nil {
+			rep.err = c.checkCluster(rep.cluster)
+		}
+		if rep.err != nil {
+			c.trouble = fmt.Sprintf("%s: %v", r.kind, rep.err)
+			c.retryAt[r.kind] = c.now.Add(min(50*time.Millisecond, c.cfg.TTL/20))
+		} else {
+			c.lastOK, c.trouble = max(c.lastOK, rep.sent), ""
+		}
+		done(rep)
+	}
+	return r
+}
+
+// errCluster says that the endpoints lead to another etcd than before.
+var errCluster = errors.New("another etcd cluster answers")
+
+func (c *core) checkCluster(id uint64) error {
+	switch {
+	case id == 0 || id == c.cluster:
+		return nil
+	case c.cluster == 0:
+		c.cluster = id
+		return nil
+	}
+	return fmt.Errorf("%w: cluster id %x, was %x: nothing that it says is believed, because it does not know who holds the VIP; restart leasehold if the cluster was rebuilt on purpose", errCluster, id, c.cluster)
+}
+
+func (c *core) tick(now boottime.Instant, wall time.Time) {
+	if c.now.Before(now) {
+		c.now, c.wall = now, wall
+	}
+}
+
+// ready reports whether a request of this kind may go out now, one at a time.
+func (c *core) ready(k kind) bool { return c.flying[k] == 0 && !c.now.Before(c.retryAt[k]) }
+
+// poll returns what to ask of etcd now. Safety first: what ends a tenure goes
+// before what starts one.
+func (c *core) poll(now boottime.Instant, wall time.Time) []request {
+	c.tick(now, wall)
+	var out []request
+	for _, step := range []func() []request{
+		c.pollRelease, c.pollRenew, c.pollRehang, c.pollLease, c.pollSync,
+		c.pollMember, c.pollTake, c.pollTidy,
+	} {
+		out = append(out, step()...)
+	}
+	return out
+}
+
+// wake is when poll should be called again although nothing has happened.
+func (c *core) wake() boottime.Instant {
+	at := c.now.Add(time.Second)
+	for _, t := range []boottime.Instant{c.keepAt, c.mine.renewAt, c.takeWake(), c.releaseAt, c.checkAt(), c.readAt, c.view.Pause.End()} {
+		if c.now.Before(t) {
+			at = min(at, t)
+		}
+	}
+	for _, t := range c.retryAt {
+		if c.now.Before(t) {
+			at = min(at, t)
+		}
+	}
+	return at
+}
+
+// pollRenew renews the tenure every fifth of its ttl. A renewal that hangs or
+// failed does not hold up the next one, which goes to another endpoint.
+func (c *core) pollRenew() []request {
+	m := &c.mine
+	if !m.held || m.moving != nil || c.now.Before(m.renewAt) || c.flying[kindRenew] >= 3 {
+		return nil
+	}
+	if m.long && c.timedPause() {
+		m.renewAt = c.now.Add(m.ttl) // it ends by itself: to renew it would make everybody wait longer
+		return nil
+	}
+	m.renewAt = c.now.Add(m.ttl / 5)
+	lease, epoch, ttl := m.lease, m.epoch, m.ttl
+	return []request{c.ask(request{
+		kind:   kindRenew,
+		rotate: c.flying[kindRenew] > 0,
+		txn: txn{
+			ifs:  []cond{onLease(c.keys.Holder(), lease)},
+			then: []write{put(c.keys.Holder(), c.holderValue(ttl), lease)},
+		},
+		done: func(r reply) {
+			if !m.held || m.epoch != epoch || m.lease != lease {
+				return // of a tenure that is over, or was hung on another lease since
+			}
+			switch {
+			case r.leaseGone:
+				c.lost("etcd no longer knows the lease " + lease.String())
+			case r.err != nil:
+				m.renewAt = min(m.renewAt, c.retryAt[kindRenew])
+			case !r.succeeded:
+				c.lost("the holder key is not on our lease any more")
+			default:
+				m.deadline = max(m.deadline, Deadline(r.sent, ttl, c.cfg.Margin))
+			}
+		},
+	})}
+}
+
+func (c *core) holderValue(ttl time.Duration) string {
+	return encode(HolderValue{Node: c.cfg.Node, TTL: Seconds(ttl), Epoch: c.mine.epoch, VIPs: c.cfg.VIPs, Since: c.mine.since})
+}
+
+// tenureValue is the record of this node's tenure on the given lease.
+func (c *core) tenureValue(state, why string, lease LeaseID, ttl time.Duration) string {
+	return encode(TenureValue{
+		Epoch: c.mine.epoch, Node: c.cfg.Node, Lease: lease, TTL: Seconds(ttl),
+		State: state, Why: why, At: c.wall.UTC().Truncate(time.Millisecond),
+	})
+}
+
+// lost ends the tenure in our books: somebody or something in etcd ended it.
+// The node lets go when it reads this, and then wishes the release.
+func (c *core) lost(why string) {
+	c.over = why
+	c.mine.held, c.mine.deadline = false, 0
+	c.unsync()
+}
+
+// pollTake tries to take over once the rules allow it.
+func (c *core) pollTake() []request {
+	if !c.wish.campaign || c.wish.stop || c.mine.held || c.lease == 0 || c.memberOn != c.lease || c.flying[kindTake] >= 2 {
+		return nil
+	}
+	if at := c.freeAt(); at.IsZero() || c.now.Before(at) || c.now.Before(c.takeAt) || c.wish.release != 0 {
+		return nil
+	}
+	c.takeAt = c.now.Add(min(max(c.cfg.TTL/10, stagger), 300*time.Millisecond))
+	v := &c.view
+	epoch := c.nextEpoch()
+	if c.tried.epoch != epoch || c.tried.lease != c.lease {
+		c.tried = attempt{epoch: epoch, lease: c.lease, sent: c.now, since: c.wall.UTC().Truncate(time.Millisecond)}
+	}
+	t := c.tried
+	ifs := []cond{isMod(c.keys.Holder(), 0), isMod(c.keys.Tenure(), 0), isMod(c.keys.Pause(), 0)}
+	if v.Holder != nil {
+		ifs[0].equals = v.Holder.ModRevision
+	}
+	if v.Tenure != nil {
+		ifs[1].equals = v.Tenure.ModRevision
+	}
+	hv := HolderValue{Node: c.cfg.Node, TTL: Seconds(c.cfg.TTL), Epoch: epoch, VIPs: c.cfg.VIPs, Since: t.since}
+	tv := TenureValue{Epoch: epoch, Node: c.cfg.Node, Lease: c.lease, TTL: Seconds(c.cfg.TTL), State: TenureHeld, At: t.since}
+	then := []write{put(c.keys.Holder(), encode(hv), c.lease), put(c.keys.Tenure(), encode(tv), 0)}
+	if v.Switchover != nil {
+		then = append(then, del(c.keys.Switchover()))
+	}
+	return []request{c.ask(request{
+		kind: kindTake, rotate: c.flying[kindTake] > 0, txn: txn{ifs: ifs, then: then},
+		done: func(r reply) {
+			switch {
+			case r.leaseGone:
+				c.leaseLost(t.lease)
+			case r.err != nil: // it may have been carried out all the same: the next try's compare tells
+			case !r.succeeded:
+				c.unsync()
+			default:
+				c.took(t, r.revision, c.cfg.TTL, r.sent)
+			}
+		},
+	})}
+}
+
+func (c *core) nextEpoch() int64 {
+	e := c.mine.epoch
+	if c.view.Tenure != nil {
+		e = max(e, c.view.Tenure.Epoch)
+	}
+	if c.view.Holder != nil {
+		e = max(e, c.view.Holder.Epoch)
+	}
+	return e + 1
+}
+
+// took books a tenure that etcd has confirmed.
+func (c *core) took(t attempt, rev int64, ttl time.Duration, sent boottime.Instant) {
+	if c.mine.epoch >= t.epoch {
+		return
+	}
+	c.over = ""
+	c.mine = tenure{
+		held: true, epoch: t.epoch, lease: t.lease, ttl: ttl, since: t.since, rev: rev,
+		deadline: Deadline(sent, ttl, c.cfg.Margin), renewAt: sent.Add(ttl / 5),
+	}
+	c.tried = attempt{}
+}
+
+// recognise finds in the view what a lost reply would have told: that a
+// take-over of ours was carried out.
+func (c *core) recognise() {
+	h, t := c.view.Holder, c.view.Tenure
+	if h == nil || t == nil || c.tried.epoch == 0 || c.mine.epoch >= c.tried.epoch {
+		return
+	}
+	if t.Epoch == c.tried.epoch && t.Node == c.cfg.Node && t.Lease == c.tried.lease && h.Lease == c.tried.lease && t.State == TenureHeld {
+		c.took(c.tried, t.ModRevision, c.cfg.TTL, c.tried.sent)
+	}
+}
+
+// freeAt is when this node may take over, its turn among the standbys included;
+// zero: not as things stand.
+func (c *core) freeAt() boottime.Instant {
+	v := &c.view
+	if !c.synced || v.Pause != nil {
+		return 0
+	}
+	at := v.freeFrom(c.seen, c.freeCap, c.cfg.TTL)
+	return max(at.Add(v.turn(c.cfg.Node)), 1)
+}
+
+// freeFrom is when the latest tenure is over for certain: at once when it was
+// released, else when the holder was last seen and the longest ttl that it may
+// have been promised has passed since, or at limit if that is earlier.
+func (v *View) freeFrom(seen, limit boottime.Instant, own time.Duration) boottime.Instant {
+	if v.released() {
+		return v.Tenure.Seen
+	}
+	at := seen.Add(v.wait(own))
+	if !limit.IsZero() {
+		at = min(at, max(limit, seen.Add(own)))
+	}
+	return at
+}
+
+func (c *core) takeWake() boottime.Instant {
+	if !c.wish.campaign || c.mine.held {
+		return 0
+	}
+	return max(c.freeAt(), c.takeAt)
+}
+
+// pollRelease marks the tenure released, which lets a successor in at once. It
+// is asked for when the address is gone, and retried until etcd has an answer.
+func (c *core) pollRelease() []request {
+	if c.wish.release == 0 || c.now.Before(c.releaseAt) || c.flying[kindRelease] >= 2 {
+		return nil
+	}
+	epoch := c.wish.release
+	if epoch != c.mine.epoch || c.mine.rev == 0 {
+		c.wish.release = 0
+		return nil
+	}
+	c.releaseAt = c.now.Add(min(c.cfg.TTL/10, 300*time.Millisecond))
+	then := []write{
+		put(c.keys.Tenure(), c.tenureValue(TenureReleased, c.wish.why, c.mine.lease, c.mine.ttl), 0),
+		del(c.keys.Holder()),
+	}
+	if c.lease != 0 && c.wish.member.Node != "" {
+		// In the same transaction, so that the successors rank themselves by it.
+		then = append(then, put(c.keys.Member(c.cfg.Node), encode(c.wish.member), c.lease))
+	}
+	member, on := encode(c.wish.member), c.lease
+	return []request{c.ask(request{
+		kind: kindRelease, rotate: c.flying[kindRelease] > 0,
+		txn: txn{ifs: []cond{isMod(c.keys.Tenure(), c.mine.rev)}, then: then},
+		done: func(r reply) {
+			if c.wish.release != epoch {
+				return
+			}
+			switch {
+			case r.leaseGone: // the member's lease: release without it
+				c.leaseLost(on)
+				c.releaseAt = c.now
+			case r.err == nil:
+				// Failed compares mean that a successor is there, or that an
+				// earlier try was carried out: either way it is done.
+				if r.succeeded && len(then) == 3 {
+					c.member, c.memberOn = member, on
+				}
+				c.ended()
+			}
+		},
+	})}
+}
+
+// ended closes the books on a tenure: its lease goes back, a new one is opened
+// for the member key.
+func (c *core) ended() {
+	c.wish.release, c.wish.why, c.releaseAt = 0, "", 0
+	c.mine.held, c.mine.deadline, c.mine.rev = false, 0, 0
+	c.retire(c.mine.lease)
+	if m := c.mine.moving; m != nil {
+		c.retire(m.lease)
+		c.mine.moving = nil
+	}
+	c.retire(c.long.lease)
+	c.long = rehang{}
+	if slices.Contains(c.retired, c.lease) {
+		c.lease, c.memberOn = 0, 0
+	}
+}
+
+func (c *core) retire(l LeaseID) {
+	if l != 0 && !slices.Contains(c.retired, l) {
+		c.retired = append(c.retired, l)
+	}
+}

@@ -1,0 +1,172 @@
+package election
+
+import (
+	"time"
+
+	"leasehold/internal/boottime"
+)
+
+// pollLease keeps this node's lease alive. Safety does not rest on it: it makes
+// the tenure visible and revocable, and cleans up behind the dead.
+func (c *core) pollLease() []request {
+	if c.wish.stop && c.wish.release == 0 {
+		return nil
+	}
+	if c.lease == 0 {
+		if !c.ready(kindGrant) || c.saved != nil {
+			return nil
+		}
+		return []request{c.ask(request{kind: kindGrant, seconds: ceilSeconds(c.cfg.TTL), done: func(r reply) {
+			if r.err == nil {
+				c.hang(r.lease, r)
+			}
+		}})}
+	}
+	if c.now.Before(c.keepAt) || c.flying[kindKeepAlive] >= 2 {
+		return nil
+	}
+	c.keepAt = c.now.Add(c.leaseTTL / 4)
+	return []request{c.keepAlive(c.lease)}
+}
+
+// hang makes l this node's lease.
+func (c *core) hang(l LeaseID, r reply) {
+	c.lease, c.leaseTTL = l, time.Duration(r.ttl)*time.Second
+	c.keepAt = r.sent.Add(c.leaseTTL / 4)
+}
+
+func (c *core) keepAlive(l LeaseID) request {
+	return c.ask(request{kind: kindKeepAlive, lease: l, rotate: c.flying[kindKeepAlive] > 0, done: func(r reply) {
+		switch {
+		case r.leaseGone:
+			c.leaseLost(l)
+		case r.err != nil && l == c.lease:
+			c.keepAt = min(c.keepAt, c.retryAt[kindKeepAlive])
+		}
+	}})
+}
+
+// leaseLost books that etcd no longer knows a lease: somebody revoked it, or it
+// ran out.
+func (c *core) leaseLost(l LeaseID) {
+	if c.lease == l {
+		c.lease, c.memberOn = 0, 0
+	}
+	if c.mine.held && c.mine.lease == l {
+		c.lost("etcd no longer knows the lease " + l.String())
+	}
+}
+
+// pollTidy does what nobody waits for.
+func (c *core) pollTidy() []request {
+	var out []request
+	for _, step := range []func() []request{c.pollRevoke, c.pollPauseEnd, c.pollSwitchoverEnd, c.pollHistory, c.pollCap} {
+		out = append(out, step()...)
+	}
+	return out
+}
+
+// pollRevoke gives leases back that nothing of ours hangs on any more. The
+// member key goes to the new lease first, so that this node is never missing.
+func (c *core) pollRevoke() []request {
+	if len(c.retired) == 0 || !c.ready(kindRevoke) || c.wish.release != 0 {
+		return nil
+	}
+	if !c.wish.stop && (c.lease == 0 || c.memberOn != c.lease) {
+		return nil
+	}
+	l := c.retired[0]
+	return []request{c.ask(request{kind: kindRevoke, lease: l, done: func(r reply) {
+		if (r.err == nil || r.leaseGone) && len(c.retired) > 0 && c.retired[0] == l {
+			c.retired = c.retired[1:]
+		}
+	}})}
+}
+
+// pollMember writes the member key when what the node says of itself, or the
+// lease, is not what etcd has.
+func (c *core) pollMember() []request {
+	if c.lease == 0 || c.wish.member.Node == "" || c.wish.stop || !c.ready(kindMember) {
+		return nil
+	}
+	value, l := encode(c.wish.member), c.lease
+	if value == c.member && l == c.memberOn {
+		return nil
+	}
+	return []request{c.ask(request{
+		kind: kindMember, txn: txn{then: []write{put(c.keys.Member(c.cfg.Node), value, l)}},
+		done: func(r reply) {
+			switch {
+			case r.leaseGone:
+				c.leaseLost(l)
+			case r.err == nil && l == c.lease:
+				c.member, c.memberOn = value, l
+			}
+		},
+	})}
+}
+
+// pollSwitchoverEnd takes a switchover key away that asks for nothing that can
+// be done, so that it surprises nobody later.
+func (c *core) pollSwitchoverEnd() []request {
+	s := c.view.Switchover
+	if s == nil || !c.mine.held || !c.synced || !c.ready(kindSwitchoverEnd) || c.view.yield(c.cfg.Node, c.cfg.PreemptDelay, c.now) != "" {
+		return nil
+	}
+	return []request{c.ask(request{
+		kind: kindSwitchoverEnd,
+		txn:  txn{ifs: []cond{isMod(c.keys.Switchover(), s.ModRevision)}, then: []write{del(c.keys.Switchover())}},
+		done: func(r reply) { c.retryAt[kindSwitchoverEnd] = c.now.Add(time.Second) },
+	})}
+}
+
+// kept is how many tenures the history keeps.
+const kept = 100
+
+func (c *core) pollHistory() []request {
+	h := c.wish.history
+	if h == nil || !c.ready(kindHistory) {
+		return nil
+	}
+	then := []write{put(c.keys.History(h.Epoch), encode(h), 0)}
+	if h.Epoch > kept {
+		then = append(then, write{key: c.keys.History(0), end: c.keys.History(h.Epoch - kept + 1), del: true})
+	}
+	return []request{c.ask(request{kind: kindHistory, txn: txn{then: then}, done: func(r reply) {
+		if r.err == nil && c.wish.history == h {
+			c.wish.history = nil
+		}
+	}})}
+}
+
+// pollCap asks etcd how long a tenure may still last that is much longer than
+// ours and stood before we came: a standby that was restarted during a pause
+// does not wait longer than the pause.
+func (c *core) pollCap() []request {
+	h := c.view.Holder
+	if h == nil || c.mine.held || !c.synced || h.Bad != "" || time.Duration(h.TTL) <= 2*c.cfg.TTL || c.capRev == h.ModRevision || !c.ready(kindTimeToLive) {
+		return nil
+	}
+	rev := h.ModRevision
+	return []request{c.ask(request{kind: kindTimeToLive, lease: h.Lease, done: func(r reply) {
+		if r.err != nil || c.view.Holder == nil || c.view.Holder.ModRevision != rev {
+			return
+		}
+		c.capRev = rev
+		if r.ttl >= 0 {
+			c.freeCap = r.got.Add(time.Duration(r.ttl)*time.Second + leaseSlack)
+		}
+	}})}
+}
+
+func ceilSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// rehang is a move of the holder key to another lease, with the ttl to match.
+type rehang struct {
+	lease    LeaseID
+	ttl      time.Duration
+	long     bool
+	pauseRev int64
+	sent     boottime.Instant // what the new deadline is counted from
+	dead     bool             // etcd no longer knows the lease
+}

@@ -1,0 +1,137 @@
+package election
+
+import (
+	"time"
+)
+
+// timedPause reports whether the tenure runs under a pause that ends by itself.
+func (c *core) timedPause() bool { return c.view.Pause != nil && c.view.Pause.Until != nil }
+
+// pauseOver reports that the pause is gone but the tenure still hangs on its
+// long lease. The node makes the kernel's deadline short first, then wishes
+// shorten: take away before inviting.
+func (c *core) pauseOver() bool {
+	return c.mine.held && c.mine.long && c.mine.moving == nil && c.known && c.view.Pause == nil
+}
+
+// pollRehang moves the holder key to a long lease when a pause begins, and back
+// when it is over.
+func (c *core) pollRehang() []request {
+	m := &c.mine
+	if !m.held || !c.ready(kindRehang) {
+		return nil
+	}
+	switch p := c.view.Pause; {
+	case m.moving != nil:
+		return c.sendRehang() // sent before, no answer that we know of: again, it is one compare
+	case p != nil && c.synced && m.pauseRev != p.ModRevision:
+		return c.pauseBegins(p)
+	case c.pauseOver() && c.wish.shorten == m.epoch && c.lease != 0:
+		m.moving = &rehang{lease: c.lease, ttl: c.cfg.TTL, sent: c.now}
+		return c.sendRehang()
+	}
+	return nil
+}
+
+// pauseBegins opens a lease as long as the pause, then moves the holder key to it.
+func (c *core) pauseBegins(p *PauseKey) []request {
+	var left time.Duration
+	if end := p.End(); !end.IsZero() {
+		if left = end.Sub(c.now); left <= 0 {
+			return nil // over already: pollPauseEnd takes it away
+		}
+	}
+	need := longTTL(left)
+	if c.mine.long && !c.mine.deadline.Before(Deadline(c.now, need, c.cfg.Margin).Add(-pauseRest/2)) {
+		c.mine.pauseRev = p.ModRevision // the tenure covers the changed pause as it is
+		return nil
+	}
+	// A lease that was opened a while ago ends too early for a deadline counted
+	// from now: etcd must not drop the key while the kernel still holds the VIP.
+	if c.long.lease == 0 || c.long.pauseRev != p.ModRevision || c.now.Sub(c.long.sent) > c.cfg.TTL {
+		if !c.ready(kindLongGrant) {
+			return nil
+		}
+		c.retire(c.long.lease)
+		c.long = rehang{}
+		return []request{c.ask(request{kind: kindLongGrant, seconds: ceilSeconds(need), done: func(r reply) {
+			if r.err == nil {
+				c.long = rehang{lease: r.lease, ttl: need, long: true, pauseRev: p.ModRevision, sent: r.sent}
+			}
+		}})}
+	}
+	next := c.long
+	c.mine.moving = &next
+	return c.sendRehang()
+}
+
+// sendRehang sends the move that is under way. Until etcd has said what came of
+// it the key may hang on either lease, and nothing is renewed.
+func (c *core) sendRehang() []request {
+	m, next := &c.mine, c.mine.moving
+	epoch := m.epoch
+	ifs := []cond{onLease(c.keys.Holder(), m.lease)}
+	if next.long {
+		ifs = append(ifs, isMod(c.keys.Pause(), next.pauseRev))
+	}
+	return []request{c.ask(request{
+		kind: kindRehang,
+		txn: txn{ifs: ifs, then: []write{
+			put(c.keys.Holder(), c.holderValue(next.ttl), next.lease),
+			put(c.keys.Tenure(), c.tenureValue(TenureHeld, "", next.lease, next.ttl), 0),
+		}},
+		done: func(r reply) {
+			switch {
+			case !m.held || m.epoch != epoch || m.moving != next:
+			case r.leaseGone:
+				next.dead = true
+				if c.long.lease == next.lease {
+					c.long = rehang{}
+				}
+				c.leaseLost(next.lease)
+				c.unsync() // carried out by an earlier try or not: the key tells
+			case r.err != nil:
+			case r.succeeded:
+				c.moved(r.revision)
+			default:
+				c.unsync()
+			}
+		},
+	})}
+}
+
+// moved books the move that is under way as carried out.
+func (c *core) moved(rev int64) {
+	m, next := &c.mine, c.mine.moving
+	if m.lease != c.lease {
+		c.retire(m.lease) // an earlier pause's; the member's lease stays
+	}
+	if c.long.lease == next.lease {
+		c.long = rehang{}
+	}
+	m.lease, m.ttl, m.long, m.pauseRev, m.rev, m.moving = next.lease, next.ttl, next.long, next.pauseRev, rev, nil
+	m.deadline = max(m.deadline, Deadline(next.sent, next.ttl, c.cfg.Margin))
+	m.renewAt = c.now.Add(m.ttl / 5)
+	if !m.long {
+		m.renewAt = c.now // the deadline was cut short before the move
+		c.wish.shorten = 0
+	}
+}
+
+// pollPauseEnd takes the pause key away when its time is over on this node's
+// clock: etcd stretches leases when its leader changes.
+func (c *core) pollPauseEnd() []request {
+	p := c.view.Pause
+	if end := p.End(); end.IsZero() || c.now.Before(end) || !c.mine.held || !c.synced || !c.ready(kindPauseEnd) {
+		return nil
+	}
+	return []request{c.ask(request{
+		kind: kindPauseEnd,
+		txn:  txn{ifs: []cond{isMod(c.keys.Pause(), p.ModRevision)}, then: []write{del(c.keys.Pause())}},
+		done: func(r reply) {
+			if r.err == nil && !r.succeeded {
+				c.unsync()
+			}
+		},
+	})}
+}

@@ -1,0 +1,252 @@
+package election
+
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"leasehold/internal/boottime"
+)
+
+// unsync gives up the view as a ground for taking over, until a read renews it.
+func (c *core) unsync() {
+	c.synced = false
+	c.readAt = min(c.readAt, c.now)
+}
+
+// checkAt is when a silent watch has been silent for long enough to be asked
+// after: a watch that lost its member, or an event, says nothing at all. While
+// somebody renews, an event is due every fifth of the ttl.
+func (c *core) checkAt() boottime.Instant {
+	if !c.synced {
+		return 0
+	}
+	ttl := c.cfg.TTL
+	if c.view.Holder != nil {
+		ttl = max(ttl, time.Duration(c.view.Holder.TTL))
+	}
+	return c.heard.Add(min(max(ttl*2/5, 500*time.Millisecond), 5*time.Second))
+}
+
+// pollSync reads the keys when the view is not in step with etcd, and when the
+// watch is silent.
+func (c *core) pollSync() []request {
+	if c.wish.stop && c.wish.release == 0 {
+		return nil
+	}
+	hangs := c.flying[kindRead] > 0
+	if c.flying[kindRead] >= 2 || c.now.Before(c.readAt) || c.now.Before(c.retryAt[kindRead]) {
+		return nil
+	}
+	if c.synced && c.now.Before(c.checkAt()) {
+		return nil
+	}
+	c.readAt = c.now.Add(min(c.try(), 300*time.Millisecond))
+	return []request{c.ask(request{kind: kindRead, rotate: hangs, done: func(r reply) {
+		if r.err == nil {
+			c.load(r)
+		}
+	}})}
+}
+
+// load takes a read of all keys as the new view.
+func (c *core) load(r reply) {
+	if c.known && r.revision < c.view.Revision {
+		return // a late reply; the watch is ahead of it
+	}
+	old := c.view
+	v := View{Cluster: r.cluster, Revision: r.revision, At: r.sent}
+	for _, kv := range r.kvs {
+		v.apply(c.keys, kv, r.got, r.wall)
+	}
+	v.keep(&old)
+	if !c.known || modRev(v.Holder) != modRev(old.Holder) {
+		c.seen = r.got // it may have been renewed up to now
+		c.freeCap = 0
+	}
+	changed := !sameKeys(&v, &old)
+	c.view, c.heard = v, r.got
+	if !c.synced || changed {
+		c.watchGen++
+		c.watchRev = r.revision + 1
+	}
+	c.known, c.synced = true, true
+	c.adopt()
+	c.settle()
+}
+
+// keep carries over when unchanged keys were seen first.
+func (v *View) keep(old *View) {
+	if v.Holder != nil && modRev(v.Holder) == modRev(old.Holder) {
+		v.Holder = old.Holder
+	}
+	if v.Tenure != nil && old.Tenure != nil && v.Tenure.ModRevision == old.Tenure.ModRevision {
+		v.Tenure = old.Tenure
+	}
+	if v.Pause != nil && old.Pause != nil && v.Pause.ModRevision == old.Pause.ModRevision {
+		v.Pause = old.Pause
+	}
+	for i, m := range v.Members {
+		if o := old.Member(m.Node); o != nil && o.MemberValue == m.MemberValue && o.Lease == m.Lease {
+			v.Members[i].Seen = o.Seen
+		}
+	}
+}
+
+func modRev(h *HolderKey) int64 {
+	if h == nil {
+		return 0
+	}
+	return h.ModRevision
+}
+
+// sameKeys reports whether two views have the same keys that decide, so that a
+// watch which said nothing between them has kept nothing back.
+func sameKeys(a, b *View) bool {
+	rev := func(v *View) (t, p, s int64) {
+		if v.Tenure != nil {
+			t = v.Tenure.ModRevision
+		}
+		if v.Pause != nil {
+			p = v.Pause.ModRevision
+		}
+		if v.Switchover != nil {
+			s = v.Switchover.ModRevision
+		}
+		return t, p, s
+	}
+	at, ap, as := rev(a)
+	bt, bp, bs := rev(b)
+	return modRev(a.Holder) == modRev(b.Holder) && at == bt && ap == bp && as == bs &&
+		slices.EqualFunc(a.Members, b.Members, func(x, y Member) bool { return x.MemberValue == y.MemberValue && x.Lease == y.Lease })
+}
+
+// event is one change that a watch reports.
+type event struct {
+	kv      *mvccpb.KeyValue
+	deleted bool
+	prevRev int64 // deleted: the revision that was deleted; 0: not told
+}
+
+// watched takes what the watch of number gen reports. Events come in the order
+// of their revisions, without gaps, from the revision that the read was of.
+func (c *core) watched(gen int, events []event, now boottime.Instant, wall time.Time) {
+	c.tick(now, wall)
+	if gen != c.watchGen || !c.synced {
+		return
+	}
+	c.heard = now
+	rev := c.view.Revision
+	for _, e := range events {
+		if e.kv.ModRevision <= c.view.Revision {
+			continue // in a read already
+		}
+		c.change(e, now, wall)
+		rev = max(rev, e.kv.ModRevision)
+	}
+	// Not the header's revision: while a watch catches up it is ahead of events
+	// that are still to come (etcd server/storage/mvcc/watchable_store.go).
+	c.view.Revision, c.view.At = rev, now
+	c.settle()
+}
+
+func (c *core) change(e event, now boottime.Instant, wall time.Time) {
+	holder := string(e.kv.Key) == c.keys.Holder()
+	switch {
+	case !e.deleted:
+		c.view.apply(c.keys, e.kv, now, wall)
+		if holder {
+			c.seen, c.freeCap = now, 0
+		}
+	case holder && (e.prevRev == 0 || e.prevRev != modRev(c.view.Holder)):
+		c.seen = now // we may have missed its last renewal
+		fallthrough
+	default:
+		// The end of the key is no sign of life: the tenure is timed from the
+		// last renewal, which we saw.
+		c.view.drop(c.keys, string(e.kv.Key))
+	}
+}
+
+// watchEnded takes the end of the watch of number gen, for whatever reason.
+func (c *core) watchEnded(gen int, why error, now boottime.Instant, wall time.Time) {
+	c.tick(now, wall)
+	if gen != c.watchGen || !c.synced {
+		return
+	}
+	c.synced = false
+	c.readAt = now.Add(20 * time.Millisecond)
+	if why != nil {
+		c.trouble = "watch: " + why.Error()
+	}
+}
+
+// settle draws from a changed view what it says about our own tenure.
+func (c *core) settle() {
+	c.recognise()
+	m, h := &c.mine, c.view.Holder
+	if !m.held || c.view.Revision < m.rev {
+		return
+	}
+	switch {
+	case h != nil && m.moving != nil && h.Lease == m.moving.lease:
+		c.moved(max(m.rev, tenureRev(&c.view)))
+	case h != nil && h.Lease == m.lease:
+		if m.moving != nil && c.flying[kindRehang] == 0 && c.cannotMove() {
+			m.moving = nil
+		}
+	case h == nil:
+		c.lost("the holder key was deleted, or its lease revoked")
+	default:
+		c.lost("the holder key was overwritten by " + orUnknown(h.Node))
+	}
+}
+
+// cannotMove reports whether a move that was not carried out never will be: its
+// lease is gone, or the pause that it was for.
+func (c *core) cannotMove() bool {
+	next, p := c.mine.moving, c.view.Pause
+	return next.dead || next.long && (p == nil || p.ModRevision != next.pauseRev)
+}
+
+func tenureRev(v *View) int64 {
+	if v.Tenure == nil {
+		return 0
+	}
+	return v.Tenure.ModRevision
+}
+
+// adopt takes over, at the first read, what an earlier process of this node
+// held: if the holder key still hangs on its lease, nothing has happened.
+func (c *core) adopt() {
+	s := c.saved
+	if s == nil {
+		return
+	}
+	c.saved = nil
+	h, t := c.view.Holder, c.view.Tenure
+	if h == nil || t == nil || h.Bad != "" || h.Epoch != s.Epoch || h.Node != c.cfg.Node ||
+		t.Epoch != s.Epoch || t.Lease != h.Lease || t.State != TenureHeld {
+		return
+	}
+	p := s.Now
+	if h.Lease != p.Lease {
+		p = s.Next // it died between sending a move and hearing of it
+	}
+	if h.Lease != p.Lease {
+		return
+	}
+	c.mine = tenure{
+		held: true, epoch: s.Epoch, lease: p.Lease, ttl: time.Duration(h.TTL), since: h.Since, rev: t.ModRevision,
+		long: p.Long, deadline: p.Deadline, renewAt: c.now,
+	}
+	if !p.Long {
+		c.lease, c.leaseTTL = p.Lease, time.Duration(ceilSeconds(c.cfg.TTL))*time.Second
+		c.keepAt = c.now
+		return
+	}
+	if c.view.Pause != nil {
+		c.mine.pauseRev = c.view.Pause.ModRevision
+	}
+}
