@@ -23,6 +23,9 @@ type seat struct {
 	Host
 	ns *namespace
 	nl *netlink.Handle // opened in ns
+
+	responder sync.Mutex
+	responds  bool // its responder runs
 }
 
 // network is a switch, in a namespace of its own, and the hosts plugged into it.
@@ -188,4 +191,19 @@ func (ns *namespace) sysctl(key, value string) error {
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// addrs returns the addresses of the host, on all devices.
+func (s *seat) addrs() ([]netip.Addr, error) {
+	list, err := s.nl.AddrList(nil, netlink.FAMILY_ALL)
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // they changed meanwhile
+		list, err = s.nl.AddrList(nil, netlink.FAMILY_ALL)
+	}
+	var addrs []netip.Addr
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, ip.Unmap())
+		}
+	}
+	return addrs, err
 }
