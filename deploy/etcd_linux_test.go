@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ func startEtcd(t *testing.T, ns, host, clientPort, peerPort string) string {
 	etcdctl := []string{"etcdctl", "--endpoints=" + client, "endpoint", "health"}
 	if ns != "" {
 		in := []string{"ip", "netns", "exec", ns}
-		argv, etcdctl = append(in, argv...), append(in[:len(in):len(in)], etcdctl...)
+		argv, etcdctl = append(in, argv...), append(slices.Clip(in), etcdctl...)
 	}
 	var log strings.Builder
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
