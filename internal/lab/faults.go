@@ -3,12 +3,15 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // faults are the cuts in force. They are rules of the bridge, so that they hold
@@ -45,6 +48,55 @@ func (l *Lab) CablePull(host string) error { return l.net.port(host, (*netlink.H
 
 // CablePlug puts the cable back; the port forwards at once.
 func (l *Lab) CablePlug(host string) error { return l.net.port(host, (*netlink.Handle).LinkSetUp) }
+
+// PowerOff is the sudden end of a host: the cable is dead, every process on it
+// is killed, and its kernel forgets all addresses but its own.
+func (l *Lab) PowerOff(host string) error {
+	if err := l.CablePull(host); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	procs := slices.Clone(l.procs)
+	l.mu.Unlock()
+	for _, p := range procs {
+		if p.Host == host {
+			p.end()
+		}
+	}
+	s, err := l.net.seat(host)
+	if err != nil {
+		return err
+	}
+	if err := s.forget(); err != nil {
+		return fmt.Errorf("power off host %s: %w", host, err)
+	}
+	return nil
+}
+
+// PowerOn puts the cable of a host back; what is to run on it must be started.
+func (l *Lab) PowerOn(host string) error { return l.CablePlug(host) }
+
+// forget removes all addresses but the host's own from eth0.
+func (s *seat) forget() error {
+	link, err := s.nl.LinkByName("eth0")
+	if err != nil {
+		return fmt.Errorf("find eth0: %w", err)
+	}
+	list, err := s.nl.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the addresses of eth0: %w", err)
+	}
+	for _, a := range list {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		if ip == s.Addr.Addr() || ip == s.Addr6.Addr() || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		if err := s.nl.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return fmt.Errorf("delete %s from eth0: %w", ip, err)
+		}
+	}
+	return nil
+}
 
 func (n *network) port(host string, set func(*netlink.Handle, netlink.Link) error) error {
 	if _, err := n.seat(host); err != nil {

@@ -25,6 +25,7 @@ type namespace struct {
 	file  *os.File // the namespace itself; nsfs
 	named bool     // it is bound to netnsDir/name
 	calls chan func()
+	quit  chan struct{} // closed to end the thread
 	done  chan struct{} // closed when the thread is gone
 }
 
@@ -32,7 +33,7 @@ type namespace struct {
 // only for people (ip netns exec NAME …): where it cannot be bound, as in a
 // user namespace, the network works without.
 func newNamespace(name string) (*namespace, error) {
-	ns := &namespace{name: name, calls: make(chan func()), done: make(chan struct{})}
+	ns := &namespace{name: name, calls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan error, 1)
 	go ns.thread(ready)
 	if err := <-ready; err != nil {
@@ -69,8 +70,13 @@ func (ns *namespace) thread(ready chan<- error) {
 	if err != nil {
 		return
 	}
-	for call := range ns.calls {
-		call()
+	for {
+		select {
+		case call := <-ns.calls:
+			call()
+		case <-ns.quit:
+			return
+		}
 	}
 }
 
@@ -109,7 +115,7 @@ func unname(path string) error {
 }
 
 func (ns *namespace) close() error {
-	close(ns.calls)
+	close(ns.quit)
 	<-ns.done
 	var err error
 	if ns.named {

@@ -1,6 +1,9 @@
 package lab_test
 
 import (
+	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -117,4 +120,52 @@ func TestMySQLProber(t *testing.T) {
 	if r.Path() != lab.A || r.Lost == 0 {
 		t.Errorf("MariaDB restarted: %v, want lost probes and host a throughout", r)
 	}
+}
+
+func TestPowerOff(t *testing.T) {
+	l := labtest.Start(t, lab.Config{})
+	p := must2(l.Start(lab.A, "sleep", nil, "sleep", "1000"))(t)
+	vip(t, l, "add", lab.A)
+	check(t, l.WaitHeld(t.Context(), time.Second, lab.A))
+	before := must2(l.Addrs(t.Context(), lab.B))(t)
+	check(t, l.PowerOff(lab.A))
+	if p.Running() {
+		t.Error("a process runs on a host without power")
+	}
+	check(t, l.WaitHeld(t.Context(), time.Second))
+	check(t, l.PowerOn(lab.A))
+	vip(t, l, "add", lab.B)
+	vip(t, l, "del", lab.B)
+	if after := must2(l.Addrs(t.Context(), lab.B))(t); !slices.Equal(before, after) {
+		t.Errorf("addresses of b: %v, before %v", after, before)
+	}
+	if routes := must2(l.Routes(t.Context(), lab.B))(t); !slices.Contains(routes, "10.20.8.0/24 dev eth0 proto kernel scope link src 10.20.8.27") {
+		t.Errorf("routes of b: %v, want its own network", routes)
+	}
+}
+
+func TestObserveIPv6(t *testing.T) {
+	l := labtest.Start(t, lab.Config{IPv6: true, VIP: netip.MustParsePrefix("fd00:20:8::188/64")})
+	vip(t, l, "add", lab.B)
+	obs := must2(l.Observe())(t)
+	check(t, obs.Prober.WaitAnswer(t.Context(), lab.B, 5*time.Second))
+	vip(t, l, "del", lab.B)
+	check(t, l.WaitHeld(t.Context(), time.Second))
+	r, err := obs.Stop()
+	check(t, err)
+	if r.Path() != lab.B || len(r.Held) != 1 || r.Held[0].Host != lab.B || r.Held[0].To.IsZero() {
+		t.Errorf("%v, held %v; want b, for a time that has ended", r, r.Held)
+	}
+}
+
+func TestCapture(t *testing.T) {
+	l := labtest.Start(t, lab.Config{}, []string{"tcpdump"})
+	file := filepath.Join(t.TempDir(), "switch.pcap")
+	p := must2(l.Capture(file))(t)
+	check(t, lab.Wait(t.Context(), 10*time.Second, "frames", func() (bool, error) {
+		reaches(t, l, lab.A, lab.B)
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 100, nil
+	}))
+	check(t, p.Stop(t.Context()))
 }

@@ -85,6 +85,7 @@ func (l *Lab) Exec(ctx context.Context, host, name string, args ...string) (stri
 // Process is a process that the lab started and will end.
 type Process struct {
 	Name string // what it is, for messages: "etcd on a"
+	Host string
 	Log  string // the file with all that it wrote; a restart appends
 	cmd  *Cmd
 	done chan struct{} // closed when it was waited for
@@ -95,13 +96,17 @@ type Process struct {
 // with its output in a file of the host's directory called tag.log. It runs
 // until it is killed or the lab closes; env is added to this process's own.
 func (l *Lab) Start(host, tag string, env []string, name string, args ...string) (*Process, error) {
-	dir, err := l.HostDir(host)
-	if err != nil {
-		return nil, err
-	}
 	s, err := l.net.seat(host)
 	if err != nil {
 		return nil, err
+	}
+	return l.start(s.ns, host, tag, env, name, args...)
+}
+
+func (l *Lab) start(ns *namespace, host, tag string, env []string, name string, args ...string) (*Process, error) {
+	dir := filepath.Join(l.dir, host)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make the directory of host %s: %w", host, err)
 	}
 	log := filepath.Join(dir, tag+".log")
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -109,11 +114,11 @@ func (l *Lab) Start(host, tag string, env []string, name string, args ...string)
 		return nil, fmt.Errorf("open the log of %s on host %s: %w", tag, host, err)
 	}
 	defer out.Close() //nolint:errcheck // the child has its own copy
-	cmd := command(context.Background(), s.ns, name, args...)
+	cmd := command(context.Background(), ns, name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Dir = dir
-	p := &Process{Name: tag + " on " + host, Log: log, cmd: cmd, done: make(chan struct{})}
+	p := &Process{Name: tag + " on " + host, Host: host, Log: log, cmd: cmd, done: make(chan struct{})}
 
 	l.mu.Lock()
 	defer l.mu.Unlock()

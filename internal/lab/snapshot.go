@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Routes returns the IPv4 and IPv6 routes of a host, all tables, one per line
@@ -58,4 +59,34 @@ func (l *Lab) Holders(hosts ...string) ([]string, error) {
 		}
 	}
 	return holders, nil
+}
+
+// WaitHeld waits until exactly the hosts want, of those of the network, have
+// the VIP in their kernels; without any, until it is nowhere.
+func (l *Lab) WaitHeld(ctx context.Context, limit time.Duration, want ...string) error {
+	var all []string
+	for _, s := range l.net.seats {
+		all = append(all, s.Key)
+	}
+	slices.Sort(want)
+	return Wait(ctx, limit, fmt.Sprintf("the VIP on %v", want), func() (bool, error) {
+		got, err := l.Holders(all...)
+		slices.Sort(got)
+		if err == nil && !slices.Equal(got, want) {
+			err = fmt.Errorf("it is on %v", got)
+			return false, err
+		}
+		return err == nil, err
+	})
+}
+
+// Capture records all frames on the switch in a file, for wireshark or tcpdump
+// -r, until it is stopped or the lab closes. Each frame is there for each port
+// that it passes.
+func (l *Lab) Capture(file string) (*Process, error) {
+	path, err := findProgram("tcpdump")
+	if err != nil {
+		return nil, err
+	}
+	return l.start(l.net.sw, "switch", "tcpdump", nil, path, "-i", "any", "-n", "-U", "-w", file)
 }
