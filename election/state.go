@@ -34,7 +34,7 @@ type State struct {
 func (c *core) state() State {
 	s := State{
 		View: c.view, Known: c.known, Synced: c.synced, Heard: c.heard, LastOK: c.lastOK, Trouble: c.trouble,
-		Lease: c.lease, Epoch: c.mine.epoch, TTL: c.mine.ttl, Long: c.mine.long, PauseOver: c.pauseOver(), Over: c.over,
+		Lease: c.lease, Epoch: c.mine.epoch, TTL: c.mine.ttl, Long: c.mine.held && c.mine.long, PauseOver: c.pauseOver(), Over: c.over,
 		FreeAt: c.freeAt(), Paused: c.view.Pause != nil, OthersEligible: c.view.othersEligible(c.cfg.Node),
 	}
 	if c.mine.held {
