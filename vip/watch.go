@@ -1,0 +1,206 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// resubscribe is how long Run waits before it opens a netlink socket again.
+const resubscribe = time.Second
+
+// Run watches links and addresses, keeps the packet sockets open, and sends the
+// announce schedule. It returns nil when ctx is cancelled, after its goroutines
+// have ended and its sockets are closed; the VIPs stay as they are. Whatever
+// fails in between is logged and tried again: until then the kernel is read
+// every 5 s.
+func (s *Set) Run(ctx context.Context) error {
+	w := &watcher{specs: s.specs, wake: make(chan struct{}, 1)}
+	w.indexes.Store(&[]int32{})
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		w.run(ctx, func(err error) { s.log.Warn("netlink reports lost, reading the kernel anew", "err", err) })
+	})
+	defer wg.Wait()
+	defer cancel()
+	defer s.announcer.closeAll()
+
+	tick := time.NewTicker(resync)
+	defer tick.Stop()
+	announcement := time.NewTimer(0)
+	defer announcement.Stop()
+	s.look(w)
+	for {
+		if d, ok := s.nextAnnouncement(); ok {
+			announcement.Reset(d)
+		} else {
+			announcement.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.wake:
+			s.look(w)
+		case <-tick.C:
+			s.look(w)
+			s.keepPromoting()
+		case <-s.announcer.wake:
+		case <-announcement.C:
+			s.announceDue()
+		}
+	}
+}
+
+// look reads the kernel and does what its news calls for.
+func (s *Set) look(w *watcher) {
+	was := s.State()
+	r, err := s.refresh()
+	if err != nil {
+		s.log.Warn("kernel cannot be read", "err", err)
+		return
+	}
+	indexes := make([]int32, 0, len(r.links))
+	for _, l := range r.links {
+		indexes = append(indexes, int32(l.index))
+	}
+	w.indexes.Store(&indexes)
+	st := s.State()
+	if was.Known && was.LinkWhy != st.LinkWhy {
+		s.log.Info("link changed", "up", st.LinkUp, "why", st.LinkWhy)
+	}
+	if replaced := s.tendSenders(r); replaced || (was.Known && !was.LinkUp && st.LinkUp) {
+		s.announceAgain()
+	}
+}
+
+// keepPromoting sets promote_secondaries again where somebody cleared it while a
+// VIP is bound: its expiry needs it, and nobody may be there then.
+func (s *Set) keepPromoting() {
+	for _, c := range rightCopies(s.State()) {
+		if c.Permanent || !c.Prefix.Addr().Is4() || c.Prefix.IsSingleIP() {
+			continue
+		}
+		if err := promoteSecondaries(c.Device); err != nil {
+			s.log.Warn("host address is at risk", "iface", c.Device, "err", err)
+		}
+	}
+}
+
+// A watcher wakes its reader when the kernel reports something about a VIP or
+// one of the devices. What it was is read from the kernel, not from the report:
+// reports may be lost.
+type watcher struct {
+	specs   []Spec
+	indexes atomic.Pointer[[]int32] // of the devices, as last seen
+	wake    chan struct{}           // one slot
+}
+
+// run receives until ctx ends. lost is told of each error; the reports that it
+// cost are made up for by waking the reader.
+func (w *watcher) run(ctx context.Context, lost func(error)) {
+	for {
+		err := w.receive(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		lost(err)
+		signal(w.wake)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(resubscribe):
+		}
+	}
+}
+
+func (w *watcher) receive(ctx context.Context) error {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		return fmt.Errorf("subscribe to links and addresses: %w", err)
+	}
+	// Closing the socket is what ends a Receive.
+	stop := context.AfterFunc(ctx, socket.Close)
+	defer func() {
+		if stop() {
+			socket.Close()
+		}
+	}()
+	signal(w.wake) // what happened before the subscription
+	for {
+		messages, from, err := socket.Receive()
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			// The queue overflowed, and the socket goes on: netlink(7).
+			signal(w.wake)
+			continue
+		case err != nil:
+			return fmt.Errorf("receive links and addresses: %w", err)
+		case from.Pid != nl.PidKernel:
+			continue
+		}
+		if slices.ContainsFunc(messages, w.concerns) {
+			signal(w.wake)
+		}
+	}
+}
+
+// concerns reports whether a message is about a VIP or one of the devices. One
+// that cannot be parsed is.
+func (w *watcher) concerns(m syscall.NetlinkMessage) bool {
+	switch m.Header.Type {
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return w.concernsAddress(m.Data)
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return w.concernsLink(m.Data)
+	}
+	return false
+}
+
+func (w *watcher) concernsAddress(data []byte) bool {
+	if len(data) < unix.SizeofIfAddrmsg {
+		return true
+	}
+	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfAddrmsg:])
+	if err != nil {
+		return true
+	}
+	for _, a := range attrs {
+		if a.Attr.Type != unix.IFA_ADDRESS && a.Attr.Type != unix.IFA_LOCAL {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(a.Value); ok && slices.ContainsFunc(w.specs, func(s Spec) bool { return s.Prefix.Addr() == ip }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *watcher) concernsLink(data []byte) bool {
+	if len(data) < unix.SizeofIfInfomsg {
+		return true
+	}
+	if slices.Contains(*w.indexes.Load(), nl.DeserializeIfInfomsg(data).Index) {
+		return true
+	}
+	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return true
+	}
+	for _, a := range attrs {
+		if a.Attr.Type == unix.IFLA_IFNAME {
+			name := unix.ByteSliceToString(a.Value)
+			return slices.ContainsFunc(w.specs, func(s Spec) bool { return s.Device == name })
+		}
+	}
+	return false
+}
