@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"leasehold/internal/health"
+	"leasehold/vip"
+)
+
+// Defaults of the configuration file; docs/reference.md gives the reasons.
+const (
+	defaultRunDir   = "/run/leasehold"
+	defaultTTL      = 3 * time.Second
+	defaultPriority = 100
+	defaultRefresh  = 30 * time.Second
+)
+
+// defaultBurst is when the first announcements of a VIP go out: some switches
+// and hosts miss the first one.
+func defaultBurst() []time.Duration {
+	return []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second}
+}
+
+// Config is the configuration file, decoded, with its defaults filled in.
+type Config struct {
+	File     string
+	Node     string
+	RunDir   string
+	Log      LogConfig
+	Etcd     EtcdConfig
+	Services []Service
+	Notes    []Problem // what the operator should know; nothing that refuses
+}
+
+// LogConfig is how the daemon logs.
+type LogConfig struct {
+	Level string // trace, debug, info, warn, error
+	JSON  bool
+}
+
+// EtcdConfig is where etcd is and how to get in.
+type EtcdConfig struct {
+	Endpoints    []string // with their scheme
+	CA           string   // paths; empty: not given
+	Cert, Key    string
+	User         string
+	PasswordFile *SecretFile
+
+	line      int
+	endpoints []endpoint // as written
+}
+
+// endpoint is one endpoint as it is written.
+type endpoint struct {
+	text string
+	line int
+}
+
+// TLS reports whether there is anything in the tls section.
+func (e EtcdConfig) TLS() bool { return e.CA != "" || e.Cert != "" || e.Key != "" }
+
+// Service is one service: its VIPs, its checks and its election.
+type Service struct {
+	Name         string
+	VIPs         []VIP
+	TTL          time.Duration
+	Priority     int
+	Preempt      bool
+	PreemptDelay time.Duration
+	KeepLast     bool // last_standing: keep
+	Checks       []Check
+	Announce     vip.Schedule
+
+	line, ttlLine, preemptDelayLine int
+}
+
+// VIP is one address with where it is written.
+type VIP struct {
+	Spec vip.Spec
+	line int
+}
+
+// Check is one health check. Its password is read apart, because not every
+// command may read it.
+type Check struct {
+	Health       health.Config
+	PasswordFile *SecretFile
+	line         int
+}
+
+// specs returns the VIPs as package vip takes them.
+func (s *Service) specs() []vip.Spec {
+	specs := make([]vip.Spec, len(s.VIPs))
+	for i, v := range s.VIPs {
+		specs[i] = v.Spec
+	}
+	return specs
+}
+
+// prefixes returns the VIPs as people write them.
+func (s *Service) prefixes() []string {
+	out := make([]string, len(s.VIPs))
+	for i, v := range s.VIPs {
+		out[i] = v.Spec.Prefix.String()
+	}
+	return out
+}
+
+func (c *Config) serviceNames() []string {
+	names := make([]string, len(c.Services))
+	for i, s := range c.Services {
+		names[i] = s.Name
+	}
+	return names
+}
+
+// LoadConfig reads and checks a configuration file. Everything that is wrong
+// with it comes back at once, as Problems. It opens no other file.
+func LoadConfig(file string, hostname func() (string, error)) (*Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, Problems{{File: file, What: fmt.Sprintf("%v; name another file with --config", err)}}
+	}
+	return ParseConfig(file, b, hostname)
+}
+
+// ParseConfig is LoadConfig for a file that has been read. The relative paths in
+// it count from its folder.
+func ParseConfig(file string, b []byte, hostname func() (string, error)) (*Config, error) {
+	r := &report{file: file}
+	cfg := &Config{File: file, RunDir: defaultRunDir, Log: LogConfig{Level: "info"}}
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return nil, Problems{{File: file, What: fmt.Sprintf("its folder: %v", err)}}
+	}
+	configDecoder{decoder{r}, dir}.decode(b, cfg)
+	// What the defaults are would be misleading while the file cannot be read.
+	if len(cfg.Services) > 0 || len(r.problems) == 0 {
+		validate(r, cfg, hostname)
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	cfg.Notes = r.notes
+	return cfg, nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"leasehold/election"
+	"leasehold/internal/boottime"
+	"leasehold/vip"
+)
+
+// facts is what could be found out about one service just now: from etcd, from
+// this host's kernel and from this host's daemon. Each may have failed.
+type facts struct {
+	now     time.Time
+	nowBoot boottime.Instant
+	node    string
+	service *Service
+
+	view    election.View
+	etcdErr error
+	took    time.Duration
+	left    map[election.LeaseID]time.Duration
+
+	copies    []vip.Copy
+	kernelErr error
+
+	daemon    *daemonReply
+	daemonErr error
+}
+
+// daemonReply is what the daemon says through its socket, and what status -f
+// json passes on.
+type daemonReply struct {
+	PID      int                      `json:"pid"`
+	Version  string                   `json:"version"`
+	Node     string                   `json:"node"`
+	At       time.Time                `json:"at"`
+	Services map[string]daemonService `json:"services"`
+}
+
+// daemonService is the daemon's word on one service.
+type daemonService struct {
+	Loop   LoopStatus   `json:"loop"`
+	Checks ChecksStatus `json:"checks"`
+}
+
+// sources is where facts come from; tests have their own.
+type sources struct {
+	read   func(ctx context.Context, service string) (election.View, error)
+	left   func(context.Context, election.LeaseID) (time.Duration, error)
+	kernel func([]vip.Spec) ([]vip.Copy, error)
+	daemon func(context.Context) (*daemonReply, error)
+}
+
+// gather asks all sources about one service. It does not fail: what could not be
+// found out is in the facts.
+func (s sources) gather(ctx context.Context, node string, service *Service) facts {
+	f := facts{node: node, service: service, left: map[election.LeaseID]time.Duration{}}
+	f.copies, f.kernelErr = s.kernel(service.specs())
+	f.daemon, f.daemonErr = s.daemon(ctx)
+	begin := time.Now()
+	f.view, f.etcdErr = s.read(ctx, service.Name)
+	f.took = time.Since(begin)
+	if f.etcdErr == nil {
+		s.leases(ctx, &f)
+	}
+	f.now, f.nowBoot = time.Now(), boottime.Now()
+	return f
+}
+
+// leases asks what is left of the leases. One that cannot be asked about is
+// shown without.
+func (s sources) leases(ctx context.Context, f *facts) {
+	ask := func(id election.LeaseID) {
+		if _, known := f.left[id]; known || id == 0 {
+			return
+		}
+		if left, err := s.left(ctx, id); err == nil {
+			f.left[id] = left
+		}
+	}
+	if f.view.Holder != nil {
+		ask(f.view.Holder.Lease)
+	}
+	for _, m := range f.view.Members {
+		ask(m.Lease)
+	}
+}
+
+// errNoDaemon says that no daemon runs here.
+var errNoDaemon = errors.New("not running on this host")
+
+// localSources are the real ones.
+func localSources(cfg *Config, cluster *election.Cluster) sources {
+	return sources{
+		read: func(ctx context.Context, service string) (election.View, error) {
+			return election.Read(ctx, cluster, service)
+		},
+		left: func(ctx context.Context, id election.LeaseID) (time.Duration, error) {
+			return election.LeaseLeft(ctx, cluster, id)
+		},
+		kernel: vip.Read,
+		daemon: func(ctx context.Context) (*daemonReply, error) { return askDaemon(ctx, socketPath(cfg.RunDir)) },
+	}
+}
+
+// brokenEtcd are sources whose etcd cannot even be opened, so that the rest is
+// shown all the same.
+func brokenEtcd(s sources, err error) sources {
+	s.read = func(context.Context, string) (election.View, error) { return election.View{}, err }
+	return s
+}
+
+// daemonProblem turns what went wrong with the socket into words.
+func daemonProblem(path string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist), isRefused(err):
+		return errNoDaemon
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s is not for this user; use sudo, or join the group that owns it", path)
+	}
+	return err
+}

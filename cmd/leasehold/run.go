@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"leasehold/election"
+	"leasehold/internal/health"
+	"leasehold/internal/node"
+	"leasehold/vip"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon in the foreground, as the systemd unit does",
+		Long: `Run the daemon. It ends on SIGTERM and SIGINT, after it has taken the VIPs away
+and let a successor in; while HA is paused it leaves the VIPs where they are.
+SIGHUP does nothing yet. It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.daemon(c.Context(), os.Getenv) },
+	}
+}
+
+// unit is one service with all that runs for it.
+type unit struct {
+	name      string
+	set       *vip.Set
+	checks    *health.Checks
+	candidate *election.Candidate
+	loop      *node.Loop
+}
+
+// daemon runs until a signal, or until something that must not end has ended.
+func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error) {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	if err := vip.CheckCapabilities(); err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	lock, err := lockRunDir(cfg.RunDir)
+	if err != nil {
+		return fmt.Errorf("run: %w; stop it first, or give this one a run_dir of its own", err)
+	}
+	defer func() { _ = lock.Close() }() // gives the lock back
+	log := newLogger(cfg.Log, a.err, getenv)
+	for _, n := range cfg.Notes {
+		log.Warn("configuration", "note", n.String())
+	}
+	cluster, err := openEtcd(cfg, log.Named("etcd"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cluster.Close()) }()
+	notify := newNotifier(cfg.serviceNames(), getenv, log)
+	units, err := newUnits(cfg, cluster, notify, getenv, log)
+	defer closeUnits(units)
+	if err != nil {
+		return err
+	}
+	status, err := listenStatus(ctx, cfg.RunDir)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	log.Info("starting", "version", versionText(), "node", cfg.Node, "services", cfg.serviceNames(), "config", cfg.File)
+	err = supervise(ctx, cfg, units, status, notify, log)
+	log.Info("stopped", "err", err)
+	return err
+}
+
+// newUnits makes what runs for each service. Nothing runs yet. On error it
+// returns those that were made.
+func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv func(string) string, log hclog.Logger) ([]unit, error) {
+	var units []unit
+	var problems Problems
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		log := log.With("service", s.Name)
+		set, err := vip.New(vip.Config{VIPs: s.specs(), Announce: s.Announce, ResetClients: true, Log: log.Named("vip")})
+		if err != nil {
+			return units, fmt.Errorf("service %s: %w", s.Name, err)
+		}
+		u := unit{name: s.Name, set: set}
+		units = append(units, u)
+		configs, bad := checkConfigs(cfg.File, s, getenv)
+		if problems = append(problems, bad...); len(problems) > 0 {
+			continue
+		}
+		if u.checks, err = health.New(configs, log.Named("health")); err != nil {
+			return units, fmt.Errorf("service %s: %w", s.Name, err)
+		}
+		u.candidate = election.New(election.Config{
+			Service: s.Name, Node: cfg.Node, TTL: s.TTL, Margin: kernelMargin,
+			Priority: s.Priority, Preempt: s.Preempt, PreemptDelay: s.PreemptDelay,
+			VIPs: s.prefixes(), Version: versionText(), StateFile: filepath.Join(cfg.RunDir, s.Name+".json"),
+		}, cluster, log.Named("election"))
+		u.loop = node.New(node.Config{
+			Service: s.Name, Node: cfg.Node, Priority: s.Priority, Preempt: s.Preempt,
+			LastStanding: s.KeepLast, Version: versionText(),
+		}, u.candidate, set, u.checks, node.Hooks{Decided: notify.Decided, Alive: notify.Alive, Role: notify.Role}, log.Named("node"))
+		units[len(units)-1] = u
+	}
+	if len(problems) > 0 {
+		return units, problems
+	}
+	return units, nil
+}
+
+// closeUnits closes the sockets of what has ended.
+func closeUnits(units []unit) {
+	for _, u := range units {
+		u.set.Close()
+	}
+}
+
+// checkConfigs returns the checks of a service with their passwords read.
+func checkConfigs(file string, s *Service, getenv func(string) string) ([]health.Config, Problems) {
+	var configs []health.Config
+	var problems Problems
+	for _, c := range s.Checks {
+		h := c.Health
+		if c.PasswordFile != nil && h.MySQL != nil {
+			secret, err := c.PasswordFile.Read(getenv)
+			if err != nil {
+				problems = append(problems, Problem{file, c.PasswordFile.Line, fmt.Sprintf("services.%s.checks.%s.password_file: %v", s.Name, h.Name, err)})
+				continue
+			}
+			mysql := *h.MySQL
+			mysql.Password = secret.Reveal()
+			h.MySQL = &mysql
+		}
+		configs = append(configs, h)
+	}
+	return configs, problems
+}
+
+// supervise runs everything, and returns when all of it has ended. Two contexts:
+// a signal or a failure stops the loops only; what they look at and act through
+// goes on until the last of them has let go, so that the lease outlives the
+// address and never the reverse.
+func supervise(ctx context.Context, cfg *Config, units []unit, status net.Listener, notify *notifier, log hclog.Logger) error {
+	signals, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	observing, endObserving := context.WithCancel(context.WithoutCancel(ctx))
+	defer endObserving()
+	g, stopping := errgroup.WithContext(signals)
+	observer := func(what string, run func(context.Context) error) {
+		g.Go(func() error {
+			err := run(observing)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%s: %w", what, err)
+			case observing.Err() == nil:
+				return fmt.Errorf("%s ended by itself", what)
+			}
+			return nil
+		})
+	}
+	var loops sync.WaitGroup
+	for _, u := range units {
+		observer("vip "+u.name, u.set.Run)
+		observer("health "+u.name, u.checks.Run)
+		observer("election "+u.name, u.candidate.Run)
+		loops.Add(1)
+		g.Go(func() error {
+			defer loops.Done()
+			if err := u.loop.Run(stopping); err != nil {
+				return fmt.Errorf("service %s: %w", u.name, err)
+			}
+			if stopping.Err() == nil {
+				return fmt.Errorf("service %s ended by itself", u.name)
+			}
+			return nil
+		})
+	}
+	observer("status socket", func(ctx context.Context) error {
+		return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
+	})
+	g.Go(func() error { hangups(observing, log); return nil })
+	g.Go(func() error {
+		<-stopping.Done()
+		notify.Stopping()
+		log.Info("stopping", "why", context.Cause(stopping))
+		return nil
+	})
+	g.Go(func() error {
+		loops.Wait()
+		endObserving()
+		return nil
+	})
+	return g.Wait()
+}
+
+// hangups keeps SIGHUP from ending the daemon, until there is something for it
+// to do.
+func hangups(ctx context.Context, log hclog.Logger) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			log.Warn("reload comes with a later release, restart to read the configuration again")
+		}
+	}
+}
+
+// reply is what the status socket says now.
+func reply(cfg *Config, units []unit) daemonReply {
+	r := daemonReply{PID: os.Getpid(), Version: versionText(), Node: cfg.Node, At: time.Now(), Services: map[string]daemonService{}}
+	for _, u := range units {
+		r.Services[u.name] = daemonService{Loop: loopStatus(u.loop.Snapshot()), Checks: checksStatus(u.checks.State())}
+	}
+	return r
+}
