@@ -24,7 +24,7 @@ type EtcdStatus struct {
 func (e *Etcd) Status(ctx context.Context, host string) (EtcdStatus, error) {
 	var reply struct {
 		Header struct {
-			Member uint64 `json:"member_id,string"` //nolint:tagliatelle // etcd's name
+			Member uint64 `json:"member_id,string"`
 		} `json:"header"`
 		Leader uint64 `json:"leader,string"`
 	}
@@ -149,7 +149,7 @@ func (e *Etcd) call(ctx context.Context, host, path string, ask, reply any) erro
 	if err != nil {
 		return fmt.Errorf("ask etcd on host %s: %w", host, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return fmt.Errorf("ask etcd on host %s: %w", host, err)

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -138,8 +139,8 @@ func (l *Lab) Close() error {
 	l.mu.Unlock()
 
 	var errs []error
-	for i := len(closers) - 1; i >= 0; i-- {
-		errs = append(errs, closers[i]())
+	for _, f := range slices.Backward(closers) {
+		errs = append(errs, f())
 	}
 	for _, p := range procs {
 		p.end()

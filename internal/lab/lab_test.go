@@ -58,7 +58,7 @@ func reaches(t *testing.T, l *lab.Lab, from, to string) bool {
 	h := must2(l.Host(to))(t)
 	conn, err := l.Dial(ctx, from, "tcp", h.Addr.Addr().String()+":9")
 	if err == nil {
-		conn.Close() //nolint:errcheck // only tried
+		conn.Close()
 	}
 	return err == nil || strings.Contains(err.Error(), "refused")
 }
@@ -227,5 +227,5 @@ func TestCleanLeftovers(t *testing.T) {
 
 func writeScript(t *testing.T, path, text string) {
 	t.Helper()
-	check(t, os.WriteFile(path, []byte(text), 0o700)) //nolint:gosec // a script has to be executable
+	check(t, os.WriteFile(path, []byte(text), 0o700))
 }

@@ -57,7 +57,7 @@ func fastDir() string {
 	var fs unix.Statfs_t
 	const shm, need = "/dev/shm", 1536 << 20
 	if err := unix.Statfs(shm, &fs); err == nil && fs.Type == unix.TMPFS_MAGIC &&
-		fs.Bavail*uint64(fs.Bsize) >= need { //nolint:gosec // a block size is positive
+		fs.Bavail*uint64(fs.Bsize) >= need {
 		return shm
 	}
 	return os.TempDir()

@@ -17,9 +17,12 @@ import (
 // The accounts of every MariaDB in the lab: what leasehold's check logs in
 // with, and what a client of the service does.
 const (
-	CheckUser, CheckPassword = "leasehold", "check-secret" //nolint:gosec // exists in the lab only
-	AppUser, AppPassword     = "app", "app-secret"         //nolint:gosec // exists in the lab only
-	mysqlPort                = 3306
+	CheckUser     = "leasehold"
+	CheckPassword = "check-secret"
+	AppUser       = "app"
+	AppPassword   = "app-secret"
+
+	mysqlPort = 3306
 )
 
 // MariaDBConfig says how to run MariaDB.
@@ -183,7 +186,7 @@ func queryServerID(ctx context.Context, cfg *mysql.Config) (id int, err error) {
 		return 0, fmt.Errorf("ask MariaDB at %s: %w", cfg.Addr, err)
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close() //nolint:errcheck // asked and answered
+	defer db.Close()
 	if err := db.QueryRowContext(ctx, "SELECT @@server_id").Scan(&id); err != nil {
 		return 0, fmt.Errorf("ask MariaDB at %s: %w", cfg.Addr, err)
 	}

@@ -83,10 +83,10 @@ func (ns *namespace) thread(ready chan<- error) {
 func (ns *namespace) path() string { return filepath.Join(netnsDir, ns.name) }
 
 func (ns *namespace) bindName() error {
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil { //nolint:gosec // as ip-netns(8) makes it
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
 		return fmt.Errorf("name network namespace %s: %w", ns.name, err)
 	}
-	f, err := os.OpenFile(ns.path(), os.O_CREATE|os.O_EXCL, 0o444) //nolint:gosec // as ip-netns(8) makes it
+	f, err := os.OpenFile(ns.path(), os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return fmt.Errorf("name network namespace %s: %w", ns.name, err)
 	}
@@ -146,7 +146,7 @@ func (ns *namespace) do(f func() error) (err error) {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("open the thread's own namespace: %w", err)
 	}
-	defer home.Close() //nolint:errcheck // read only
+	defer home.Close()
 	if err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter network namespace %s: %w", ns.name, err)

@@ -1,10 +1,12 @@
 package lab_test
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -168,4 +170,24 @@ func TestCapture(t *testing.T) {
 		return err == nil && info.Size() > 100, nil
 	}))
 	check(t, p.Stop(t.Context()))
+}
+
+func TestSession(t *testing.T) {
+	l := labtest.Start(t, lab.Config{})
+	vip(t, l, "add", lab.A)
+	s := must2(l.OpenSession(t.Context(), l.VIP.Addr()))(t)
+	echoed := func() (bool, error) { _, n := s.LastEcho(); return n >= 3, nil }
+	check(t, lab.Wait(t.Context(), 5*time.Second, "three echoes", echoed))
+	// b answers for the VIP all at once: it knows no such session, and resets it.
+	vip(t, l, "del", lab.A)
+	vip(t, l, "add", lab.B)
+	announce(t, l, lab.B)
+	select {
+	case <-s.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the session did not end")
+	}
+	if _, err := s.Ended(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the session ended with %v, want a reset", err)
+	}
 }

@@ -113,7 +113,7 @@ func (l *Lab) start(ns *namespace, host, tag string, env []string, name string, 
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s on host %s: %w", tag, host, err)
 	}
-	defer out.Close() //nolint:errcheck // the child has its own copy
+	defer out.Close()
 	cmd := command(context.Background(), ns, name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), env...)

@@ -33,9 +33,9 @@ func startReader(fds []int, drain func(now time.Time) error) (*reader, error) {
 }
 
 func (r *reader) loop(drain func(now time.Time) error) error {
-	polled := []unix.PollFd{{Fd: int32(r.wake), Events: unix.POLLIN}} //nolint:gosec // a file descriptor
+	polled := []unix.PollFd{{Fd: int32(r.wake), Events: unix.POLLIN}}
 	for _, fd := range r.fds {
-		polled = append(polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) //nolint:gosec // a file descriptor
+		polled = append(polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
 	for {
 		_, err := unix.Poll(polled, -1)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,12 +14,13 @@ import (
 // probePort is where the responders listen.
 const probePort = 4188
 
-// responder is "the service" of a host, always on: it answers each probe with
-// the probe's number and the host's key, from the address that was asked, on
-// every address that the host has at that moment.
+// responder is "the service" of a host, always on: it answers each UDP probe
+// with the probe's number and the host's key, from the address that was asked,
+// on every address that the host has at that moment, and echoes TCP sessions.
 type responder struct {
 	host string
 	conn *net.UDPConn
+	tcp  echo
 	wg   sync.WaitGroup
 }
 
@@ -33,24 +35,34 @@ func (l *Lab) respond(host string) error {
 	if s.responds {
 		return nil
 	}
-	r := &responder{host: host}
-	err = s.ns.do(func() error {
-		r.conn, err = net.ListenUDP("udp", &net.UDPAddr{Port: probePort})
-		return err
-	})
-	if err == nil {
-		err = r.wantDestination()
-	}
-	if err != nil {
+	r := &responder{host: host, tcp: echo{conns: map[net.Conn]bool{}}}
+	if err := s.ns.do(r.listen); err != nil {
 		return fmt.Errorf("start the responder of host %s: %w", host, err)
 	}
 	r.wg.Go(r.run)
+	r.wg.Go(r.tcp.run)
 	s.responds = true
-	return l.onClose(func() error {
-		err := r.conn.Close()
-		r.wg.Wait()
+	return l.onClose(r.close)
+}
+
+func (r *responder) listen() (err error) {
+	if r.conn, err = net.ListenUDP("udp", &net.UDPAddr{Port: probePort}); err != nil {
 		return err
-	})
+	}
+	if err := r.wantDestination(); err != nil {
+		return errors.Join(err, r.conn.Close())
+	}
+	r.tcp.listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf(":%d", probePort))
+	if err != nil {
+		return errors.Join(err, r.conn.Close())
+	}
+	return nil
+}
+
+func (r *responder) close() error {
+	err := errors.Join(r.conn.Close(), r.tcp.close())
+	r.wg.Wait()
+	return err
 }
 
 // wantDestination asks the kernel to say which address each probe came to, see
