@@ -131,6 +131,9 @@ func (p *mysqlProbe) ask(ctx context.Context) (a answer, err error) {
 		// The driver trusts what a server sends, and panics where it should not.
 		if r := recover(); r != nil {
 			p.panicked = time.Now()
+			if p.wire != nil {
+				_ = p.wire.Close() // the driver has lost it
+			}
 			err = fmt.Errorf("what it sent is malformed (%v)", r)
 		}
 	}()

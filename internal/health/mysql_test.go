@@ -1,6 +1,8 @@
 package health
 
 import (
+	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -224,8 +227,7 @@ func TestMySQLMalformed(t *testing.T) {
 		"short error":         {packet(0, "\xff\x10"), "cut short"},
 		"error with escape":   {packet(0, "\xff\x99\x09\x1b[2Jboo\nhunter2"), "Error 2457: ?[2Jboo ***"},
 		"wrong first number":  {packet(7, greeting), "sequence"},
-		"bad auth switch":     {packet(0, greeting) + packet(2, "\xfe"), ""},
-		"short auth error":    {packet(0, greeting) + packet(2, "\xff"), "malformed"},
+		"bad auth switch":     {packet(0, greeting) + packet(2, "\xfemysql_native_password"), ""},
 		"endless auth packet": {packet(0, greeting) + "\xff\xff\xff\x02" + strings.Repeat("x", 1<<20), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,6 +265,34 @@ func TestMySQLMalformed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// panicker is a driver that trips over what a server sent.
+type panicker struct{ connects int }
+
+func (p *panicker) Connect(context.Context) (driver.Conn, error) {
+	p.connects++
+	panic("index out of range")
+}
+
+func (*panicker) Driver() driver.Driver { return nil }
+
+// The real driver leaves a goroutine behind when it panics, so a server that
+// makes it panic is not asked again at once.
+func TestMySQLDriverPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := &panicker{}
+		p := &mysqlProbe{connector: bad}
+		for _, want := range []string{"malformed (index out of range)", "next try in 1m0s"} {
+			if _, err := p.probe(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		time.Sleep(panicPause) // virtual
+		if _, err := p.probe(t.Context()); err == nil || bad.connects != 2 {
+			t.Errorf("%v after %d connects, want another try", err, bad.connects)
+		}
+	})
 }
 
 // refused must never swallow what means that mysqld does not work.
