@@ -1,0 +1,397 @@
+package election
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// started is a world in which one node holds.
+func started(t *testing.T, n int) (*world, *simNode) {
+	t.Helper()
+	w := newWorld(t, 1, n)
+	w.until(4*time.Second, "a first holder", func() bool { return w.holder() != nil })
+	w.run(2 * time.Second)
+	return w, w.holder()
+}
+
+func TestFirstTakeOverWaitsOneTTL(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	took := w.until(4*time.Second, "a first holder", func() bool { return w.holder() != nil })
+	if took < simTTL {
+		t.Errorf("took over after %v, with nothing known of a tenure before; want at least %v", took, simTTL)
+	}
+	if w.holder().name != "n0" {
+		t.Errorf("holder is %s, want the best of the standbys, n0", w.holder().name)
+	}
+}
+
+func TestHolderKeepsForAnHour(t *testing.T) {
+	w, h := started(t, 3)
+	epoch := h.epoch
+	w.run(10 * time.Minute)
+	if w.holder() != h || h.epoch != epoch {
+		t.Fatalf("the VIP moved without a cause\n%s", w.story())
+	}
+}
+
+func TestCleanReleaseIsFollowedAtOnce(t *testing.T) {
+	w, h := started(t, 3)
+	epoch := h.epoch
+	h.fit = false
+	h.core.say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
+	took := w.until(time.Second, "a successor", func() bool { return w.holder() != nil && w.holder() != h })
+	if took > 50*time.Millisecond {
+		t.Errorf("gap %v after a clean release, want a few round trips", took)
+	}
+	if got := w.holder().epoch; got != epoch+1 {
+		t.Errorf("epoch %d after %d, want one more", got, epoch)
+	}
+	w.run(time.Second)
+	if h.core.lease == 0 || h.core.memberOn != h.core.lease {
+		t.Errorf("the node that released has no member key on a new lease\n%s", w.story())
+	}
+	if n := len(w.etcd.leases); n != 3 {
+		t.Errorf("%d leases for 3 nodes: one was not given back", n)
+	}
+}
+
+func TestDeadHolderIsWaitedOut(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, 3)
+		for i, n := range w.nodes {
+			n.rate = []float64{0.991, 1.009, 1}[(i+int(seed))%3]
+		}
+		w.until(4*time.Second, "a first holder", func() bool { return w.holder() != nil })
+		w.run(2*time.Second + time.Duration(w.rnd.Int64N(int64(time.Second))))
+		h := w.holder()
+		h.dead = true
+		took := w.until(5*time.Second, "a successor", func() bool { return w.holder() != nil })
+		if took > simTTL*102/100+100*time.Millisecond {
+			t.Errorf("seed %d: failover took %v, want at most the ttl and 100 ms", seed, took)
+		}
+	}
+}
+
+func TestCutOffHolderLetsGoAtItsDeadline(t *testing.T) {
+	w, h := started(t, 2)
+	h.cut = true
+	w.until(simTTL, "the holder lets go", func() bool { return !h.bound() })
+	w.until(time.Second, "a successor", func() bool { return w.holder() != nil })
+	h.cut = false
+	w.run(10 * time.Second)
+	if w.holder() == h {
+		t.Errorf("the VIP moved back without a cause\n%s", w.story())
+	}
+}
+
+func TestFrozenHolderWakesUpToNothing(t *testing.T) {
+	w, h := started(t, 2)
+	h.frozen = true
+	w.run(10 * time.Second)
+	next := w.holder()
+	if next == nil || next == h {
+		t.Fatalf("nobody took over from a frozen holder\n%s", w.story())
+	}
+	h.frozen = false
+	w.run(10 * time.Second) // run checks that there is never a second one
+	if w.holder() != next {
+		t.Errorf("the thawed node took the VIP back\n%s", w.story())
+	}
+}
+
+func TestLostTakeOverReplyIsRecognised(t *testing.T) {
+	w, h := started(t, 2)
+	other := w.nodes[1]
+	if other == h {
+		other = w.nodes[0]
+	}
+	h.dead = true
+	w.until(5*time.Second, "the take-over is in etcd", func() bool {
+		other.lose = other.core.flying[kindTake] > 0
+		return other.core.view.Tenure.Node == other.name || w.etcd.kv[other.core.keys.Tenure()].ModRevision > h.core.mine.rev
+	})
+	w.run(20 * time.Millisecond)
+	other.lose = false
+	if took := w.until(2*time.Second, "the node finds out that it holds", other.bound); took > time.Second {
+		t.Errorf("took %v to find out", took)
+	}
+}
+
+func TestLostRenewalRepliesDoNotMoveTheDeadline(t *testing.T) {
+	w, h := started(t, 2)
+	h.lose = true
+	deadline := h.core.mine.deadline
+	w.run(time.Second)
+	if h.core.mine.deadline.Sub(deadline) > 200*time.Millisecond {
+		t.Errorf("the deadline moved by %v on renewals whose success nobody reported", h.core.mine.deadline.Sub(deadline))
+	}
+	w.run(20 * time.Second) // never two
+}
+
+func TestRevokedLeaseIsNoticedAtOnce(t *testing.T) {
+	w, h := started(t, 2)
+	w.etcd.revoke(h.core.lease)
+	gone := w.until(time.Second, "the holder lets go", func() bool { return !h.bound() })
+	took := w.until(time.Second, "a successor", func() bool { return w.holder() != nil })
+	if gone > 20*time.Millisecond || took > 100*time.Millisecond {
+		t.Errorf("let go after %v, successor after another %v; want milliseconds", gone, took)
+	}
+}
+
+func TestHolderKeyDeletedOrOverwritten(t *testing.T) {
+	for name, harm := range map[string]func(*world, *simNode){
+		"deleted":                   func(w *world, h *simNode) { w.etcd.delete(h.core.keys.Holder()) },
+		"overwritten with nonsense": func(w *world, h *simNode) { w.etcd.put(h.core.keys.Holder(), "}{", 0) },
+		"overwritten with a ttl of nothing": func(w *world, h *simNode) {
+			w.etcd.put(h.core.keys.Holder(), `{"node":"x","ttl":"1ms","epoch":1}`, 0)
+		},
+		"all keys deleted": func(w *world, h *simNode) {
+			for _, k := range []string{h.core.keys.Holder(), h.core.keys.Tenure()} {
+				w.etcd.delete(k)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, h := started(t, 2)
+			epoch := h.epoch
+			w.until(10*time.Second, "watch delivered", func() bool { return h.core.synced })
+			harm(w, h)
+			w.until(100*time.Millisecond, "the holder lets go", func() bool { return !h.bound() })
+			w.until(5*time.Second, "somebody holds again", func() bool { return w.holder() != nil })
+			if w.holder().epoch <= epoch {
+				t.Errorf("epoch %d is not above %d", w.holder().epoch, epoch)
+			}
+			w.run(10 * time.Second)
+		})
+	}
+}
+
+// TestStrangersHolderKeyWithTheHolderCutOff: a short ttl in a value that somebody
+// else wrote must not shorten the wait for the holder that is out of reach.
+func TestStrangersHolderKeyWithTheHolderCutOff(t *testing.T) {
+	w, h := started(t, 2)
+	h.cut = true
+	w.etcd.put(h.core.keys.Holder(), `{"node":"x","ttl":"1ms","epoch":1}`, 0)
+	w.run(10 * time.Second)
+}
+
+func TestCutOffHolderWhoseLeaseIsRevokedIsWaitedOut(t *testing.T) {
+	w, h := started(t, 2)
+	w.run(500 * time.Millisecond)
+	h.cut = true
+	w.etcd.revoke(h.core.lease)
+	took := w.until(5*time.Second, "a successor", func() bool { n := w.holder(); return n != nil && n != h })
+	if took > simTTL+100*time.Millisecond {
+		t.Errorf("took %v, want no more than the ttl: the key's end is no sign of life", took)
+	}
+}
+
+func TestPauseOutlivesTheDaemon(t *testing.T) {
+	w, h := started(t, 2)
+	until := h.wall().Add(time.Hour)
+	w.etcd.put(h.core.keys.Pause(), encode(PauseValue{Until: &until, Reason: "disk swap"}), 0)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(time.Second)
+	saved := h.core.save()
+	h.dead = true // the daemon; its kernel goes on
+	w.run(10 * time.Minute)
+	if got := w.holders(); len(got) != 1 || got[0] != h.name {
+		t.Fatalf("holders %v during the pause, want %s\n%s", got, h.name, w.story())
+	}
+	// The daemon comes back and finds its tenure.
+	back := w.newNode(h.name, saved)
+	back.boundTo, back.epoch = h.boundTo, h.epoch
+	h.boundTo = 0
+	for i := range w.nodes {
+		if w.nodes[i] == h {
+			w.nodes[i] = back
+		}
+	}
+	w.run(time.Second)
+	if !back.bound() || back.epoch != h.epoch {
+		t.Fatalf("the tenure was not adopted\n%s", w.story())
+	}
+	w.until(time.Hour, "the pause ends by itself", func() bool { return w.etcd.kv[back.core.keys.Pause()] == nil })
+	w.until(time.Second, "back on the short lease", func() bool { return !back.core.mine.long })
+	w.run(10 * time.Second)
+	if w.holder() != back || time.Duration(back.core.view.Holder.TTL) != simTTL {
+		t.Errorf("after the pause: holder %v, ttl %v\n%s", w.holders(), time.Duration(back.core.view.Holder.TTL), w.story())
+	}
+}
+
+func TestPauseWithTheHostGoneRunsOut(t *testing.T) {
+	w, h := started(t, 2)
+	until := h.wall().Add(5 * time.Minute)
+	w.etcd.put(h.core.keys.Pause(), encode(PauseValue{Until: &until}), 0)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(100 * time.Millisecond)
+	h.dead = true
+	w.until(10*time.Minute, "the tenure ends", func() bool { return !h.bound() })
+	if w.now < 5*time.Minute {
+		t.Errorf("the VIP went %v in, before the pause was over", w.now)
+	}
+	w.etcd.delete(h.core.keys.Pause())
+	w.until(time.Minute, "a standby takes over", func() bool { return w.holder() != nil })
+}
+
+func TestResumeGoesBackToTheShortLease(t *testing.T) {
+	w, h := started(t, 2)
+	w.etcd.put(h.core.keys.Pause(), "", 0)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	if got := h.core.mine.ttl; got != endlessPause {
+		t.Errorf("ttl %v under a pause without an end, want %v", got, endlessPause)
+	}
+	w.run(5 * time.Second)
+	w.etcd.delete(h.core.keys.Pause())
+	w.until(time.Second, "back on the short lease", func() bool { return !h.core.mine.long })
+	if left := h.boundTo.Sub(h.clock()); left > simTTL {
+		t.Errorf("the kernel's deadline is still %v away", left)
+	}
+	w.run(5 * time.Second)
+	if w.holder() != h {
+		t.Errorf("the VIP moved\n%s", w.story())
+	}
+	h.dead = true
+	w.until(simTTL*2, "failover works again", func() bool { return w.holder() != nil })
+}
+
+func TestNobodyTakesOverInAPause(t *testing.T) {
+	w, h := started(t, 3)
+	h.fit = false
+	w.etcd.put(h.core.keys.Pause(), "", 0)
+	w.run(time.Second)
+	h.boundTo, h.dead = 0, true
+	w.run(time.Minute)
+	if got := w.holders(); len(got) != 0 {
+		t.Errorf("%v took over while HA is paused", got)
+	}
+}
+
+func TestSwitchover(t *testing.T) {
+	w, h := started(t, 3)
+	to := "n2"
+	w.etcd.put(h.core.keys.Switchover(), encode(SwitchoverValue{To: to, By: "root"}), 0)
+	took := w.until(2*time.Second, "the VIP is where it was asked to go", func() bool { return w.holder() != nil && w.holder().name == to })
+	if took > 50*time.Millisecond {
+		t.Errorf("switchover took %v", took)
+	}
+	if w.etcd.kv[h.core.keys.Switchover()] != nil {
+		t.Errorf("the switchover key is still there")
+	}
+	w.etcd.put(h.core.keys.Switchover(), encode(SwitchoverValue{To: "nobody", By: "root"}), 0)
+	w.run(2 * time.Second)
+	if w.holder() == nil || w.holder().name != to || w.etcd.kv[h.core.keys.Switchover()] != nil {
+		t.Errorf("a switchover to nobody: holders %v, key %v", w.holders(), w.etcd.kv[h.core.keys.Switchover()])
+	}
+}
+
+func TestSilentWatchProvesNothing(t *testing.T) {
+	w, h := started(t, 2)
+	other := w.nodes[1]
+	if other == h {
+		other = w.nodes[0]
+	}
+	other.watchGen = 0 // deaf from now on
+	w.run(30 * time.Second)
+	if w.holder() != h {
+		t.Fatalf("the VIP moved because a watch was silent\n%s", w.story())
+	}
+	if !other.core.synced || h.core.view.Revision-other.core.view.Revision > 20 {
+		t.Errorf("the standby is %d revisions behind", h.core.view.Revision-other.core.view.Revision)
+	}
+}
+
+func TestAnotherClusterIsNotBelieved(t *testing.T) {
+	w, h := started(t, 2)
+	if err := h.core.checkCluster(43); err == nil || !strings.Contains(err.Error(), "cluster id") {
+		t.Errorf("another cluster's answer: %v; want an error that names the cluster id", err)
+	}
+	w.run(time.Second)
+}
+
+// TestRandomFaults throws everything at a few nodes, seeded. run checks after
+// every millisecond that at most one kernel answers.
+func TestRandomFaults(t *testing.T) {
+	seeds := 12
+	if testing.Short() {
+		seeds = 5
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, seed, 2+int(seed%3))
+			for _, n := range w.nodes {
+				n.rate = 0.99 + 0.02*w.rnd.Float64()
+			}
+			for range 60 {
+				w.mishap()
+				w.run(time.Duration(w.rnd.Int64N(int64(4 * time.Second))))
+			}
+			w.heal()
+			w.until(10*time.Second, "somebody holds after everything is well", func() bool { return w.holder() != nil })
+		})
+	}
+}
+
+func (w *world) mishap() {
+	n := w.nodes[w.rnd.IntN(len(w.nodes))]
+	keys := n.core.keys
+	switch k := w.rnd.IntN(14); k {
+	case 0, 1:
+		n.cut = !n.cut
+	case 2, 3:
+		n.lose = !n.lose
+	case 4, 5:
+		n.frozen = !n.frozen
+	case 6, 7:
+		n.fit = !n.fit
+		n.core.say(MemberValue{Node: n.name, Priority: 100, Eligible: n.fit, Version: "test"})
+	case 8:
+		w.etcd.revoke(n.core.lease)
+	case 9:
+		w.etcd.delete(keys.Holder())
+	case 10:
+		w.etcd.put(keys.Holder(), `{"node":"x","ttl":"1ms"}`, 0)
+	case 11:
+		if w.etcd.kv[keys.Pause()] == nil {
+			until := n.wall().Add(time.Duration(w.rnd.Int64N(int64(20 * time.Second))))
+			w.etcd.put(keys.Pause(), encode(PauseValue{Until: &until}), 0)
+		} else {
+			w.etcd.delete(keys.Pause())
+		}
+	case 12:
+		n.watchGen = 0
+	case 13:
+		w.restart(n)
+	}
+	w.logf("mishap at %s", n.name)
+}
+
+// restart kills a node's daemon, and starts it anew with the state that the old
+// one left; the kernel goes on in between.
+func (w *world) restart(n *simNode) {
+	saved := n.core.save()
+	fresh := w.newNode(n.name, saved)
+	fresh.rate, fresh.zero, fresh.cut, fresh.lose, fresh.fit = n.rate, n.zero, n.cut, n.lose, n.fit
+	fresh.boundTo, fresh.epoch = n.boundTo, n.epoch
+	if saved == nil {
+		fresh.boundTo = 0 // it removes what it has no state of
+	}
+	n.dead, n.boundTo = true, 0
+	for i := range w.nodes {
+		if w.nodes[i] == n {
+			w.nodes[i] = fresh
+		}
+	}
+}
+
+func (w *world) heal() {
+	w.etcd.delete(w.nodes[0].core.keys.Pause())
+	for _, n := range w.nodes {
+		n.cut, n.lose, n.frozen, n.fit = false, false, false, true
+		n.core.say(MemberValue{Node: n.name, Priority: 100, Eligible: true, Version: "test"})
+	}
+	w.run(40 * time.Second) // the tenure of a pause may run out first
+}
