@@ -78,6 +78,17 @@ fmt: ## format the code
 vuln: ## known vulnerabilities; needs vuln.go.dev, so a notice and not a gate
 	@$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... || echo "vuln: findings above, or the database could not be reached"
 
+# A version that dpkg accepts: it begins with a digit.
+DEB_VERSION := $(patsubst v%,%,$(if $(filter v%,$(VERSION)),$(VERSION),0.0.0~$(VERSION)))
+ARCH        := $(shell $(GO) env GOARCH)
+DEB         := dist/leasehold_$(DEB_VERSION)_$(ARCH).deb
+
+.PHONY: package
+package: setup build ## the Debian package in dist/, installed, upgraded and removed in a booted systemd
+	mkdir -p dist
+	VERSION=$(DEB_VERSION) ARCH=$(ARCH) $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0 package -f deploy/nfpm.yaml -t $(DEB)
+	LEASEHOLD_DEB=$(DEB) $(GO) test -count=1 -run '^TestPackage$$' ./deploy
+
 .PHONY: check
 check: lint test ## what to run before a commit is proposed: lint and test
 
