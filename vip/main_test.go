@@ -160,6 +160,9 @@ func network(t testing.TB) *peer {
 	p := wire(t)
 	ip(t, nil, "addr", "add", real4, "brd", "+", "dev", dev)
 	ip(t, nil, "-6", "addr", "add", real6, "dev", dev, "nodad")
+	await(t, "route of the host's IPv6 address", func() bool {
+		return strings.Contains(routes(t), "local "+strings.TrimSuffix(real6, "/64")+" dev eth0")
+	})
 	return p
 }
 
@@ -167,6 +170,12 @@ func network(t testing.TB) *peer {
 func wire(t testing.TB) *peer {
 	t.Helper()
 	needKernel(t)
+	for _, name := range []string{"accept_dad", "dad_transmits"} {
+		// The link-local address is there at once: its route would come later.
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/"+name, []byte("0"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	p := newPeer(t)
 	ip(t, nil, "link", "set", "lo", "up")
 	ip(t, nil, "link", "add", dev, "type", "veth", "peer", "name", "far0")
@@ -189,6 +198,9 @@ func wire(t testing.TB) *peer {
 	ip(t, p, "addr", "add", peer4, "dev", "far0")
 	ip(t, p, "-6", "addr", "add", peer6, "dev", "far0", "nodad")
 	ip(t, nil, "link", "set", dev, "up")
+	await(t, "route of the link-local address", func() bool {
+		return strings.Contains(routes(t), "local fe80::")
+	})
 	return p
 }
 

@@ -59,6 +59,9 @@ func ParseSpec(text string) (Spec, error) {
 // parsePrefix reads the first word, and explains a missing prefix length, case
 // P1 of the acceptance table: ifconfig(8) takes the class mask, ip(8) /32.
 func parsePrefix(word string) (netip.Prefix, error) {
+	if address, zone, ok := strings.Cut(word, "%"); ok {
+		return netip.Prefix{}, fmt.Errorf("VIP %q: the zone %q has no place here; write %s/64 dev and the device", word, zone, address)
+	}
 	if a, err := netip.ParseAddr(word); err == nil && a.Is4() {
 		return netip.Prefix{}, fmt.Errorf("VIP %s has no prefix length: without one ifconfig takes the class mask (here %s, with a route that draws other networks' traffic) and ip takes /32; write %s/24, with the prefix length of its subnet", a, classPrefix(a), a)
 	} else if err == nil {
