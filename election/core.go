@@ -93,7 +93,7 @@ type core struct {
 	long     rehang    // the lease for a pause, before the holder key hangs on it
 	retired  []LeaseID // to be revoked
 
-	member    string // the member value that etcd has
+	member    MemberValue // what etcd has
 	memberOn  LeaseID
 	tried     attempt
 	mine      tenure
@@ -381,7 +381,7 @@ func (c *core) pollRelease() []request {
 		// In the same transaction, so that the successors rank themselves by it.
 		then = append(then, put(c.keys.Member(c.cfg.Node), encode(c.wish.member), c.lease))
 	}
-	member, on := encode(c.wish.member), c.lease
+	member, on := c.wish.member, c.lease
 	return []request{c.ask(request{
 		kind: kindRelease, rotate: c.flying[kindRelease] > 0,
 		txn: txn{ifs: []cond{isMod(c.keys.Tenure(), c.mine.rev)}, then: then},

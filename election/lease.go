@@ -89,12 +89,12 @@ func (c *core) pollMember() []request {
 	if c.lease == 0 || c.wish.member.Node == "" || c.wish.stop || !c.ready(kindMember) {
 		return nil
 	}
-	value, l := encode(c.wish.member), c.lease
+	value, l := c.wish.member, c.lease
 	if value == c.member && l == c.memberOn {
 		return nil
 	}
 	return []request{c.ask(request{
-		kind: kindMember, txn: txn{then: []write{put(c.keys.Member(c.cfg.Node), value, l)}},
+		kind: kindMember, txn: txn{then: []write{put(c.keys.Member(c.cfg.Node), encode(value), l)}},
 		done: func(r reply) {
 			switch {
 			case r.leaseGone:
