@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -65,7 +66,8 @@ func (l *Lab) StartMariaDB(ctx context.Context, cfg MariaDBConfig) (*MariaDB, er
 		if err != nil {
 			return nil, err
 		}
-		if err := os.CopyFS(filepath.Join(dir, "mysql"), os.DirFS(template)); err != nil {
+		data := filepath.Join(dir, "mysql")
+		if err := errors.Join(os.CopyFS(data, os.DirFS(template)), os.Mkdir(tmpDir(data), 0o750)); err != nil {
 			return nil, fmt.Errorf("make the data directory of host %s: %w", host, err)
 		}
 		if err := os.WriteFile(m.PasswordFile(host), []byte(CheckPassword+"\n"), 0o600); err != nil {
