@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql/driver"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,9 @@ const patience = 20 * time.Second
 func TestMain(m *testing.M) {
 	if os.Getenv("HEALTH_TEST_CHILD") != "" {
 		os.Exit(child())
+	}
+	if flag.Parse(); flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.fuzzworker").Value.String() == "true" {
+		os.Exit(m.Run()) // the fuzzing engine's own goroutines are none of ours
 	}
 	goleak.VerifyTestMain(m)
 }
