@@ -106,7 +106,7 @@ func rightCopies(st State) []Copy {
 
 // openLate opens the sockets of a device that Run has not seen yet.
 func (s *Set) openLate(device string) (*sender, error) {
-	r, err := read(s.nl, s.specs)
+	r, err := s.refresh()
 	if err != nil {
 		return nil, err
 	}

@@ -140,3 +140,29 @@ func BenchmarkBindAnnounce(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+// BenchmarkExtend measures one refresh of one VIP, the two readings included.
+func BenchmarkExtend(b *testing.B) {
+	network(b)
+	s := newSet(b, spec4)
+	run(b, s)
+	bind(b, s, time.Minute)
+	for b.Loop() {
+		if err := s.Extend(b.Context(), in(time.Minute)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRelease measures a release without sessions.
+func BenchmarkRelease(b *testing.B) {
+	network(b)
+	s := newSet(b, spec4)
+	run(b, s)
+	for b.Loop() {
+		b.StopTimer()
+		bind(b, s, time.Minute)
+		b.StartTimer()
+		release(b, s)
+	}
+}

@@ -72,6 +72,9 @@ func (s *Set) Bind(_ context.Context, until boottime.Instant) (err error) {
 	if err != nil {
 		return fmt.Errorf("bind: %w", errors.Join(err, s.undo(added)))
 	}
+	for _, i := range added {
+		s.log.Info("vip bound", "vip", s.specs[i].Prefix, "iface", s.specs[i].Device, "label", s.specs[i].Label)
+	}
 	return nil
 }
 

@@ -267,6 +267,24 @@ func checkHost(t *testing.T) {
 	}
 }
 
+// Without a prefix of their own there is no order of addresses to respect.
+func TestHostPrefixes(t *testing.T) {
+	network(t)
+	before := routes(t)
+	s := newSet(t, vip4+"/32 dev eth0 label eth0:1", vip6+"/128 dev eth0")
+	bind(t, s, 30*time.Second)
+	if err := s.Extend(t.Context(), in(20*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if shown := ip(t, nil, "-o", "addr", "show", "dev", dev); strings.Contains(shown, "secondary") {
+		t.Errorf("ip addr shows\n%s\nwant no secondary", shown)
+	}
+	release(t, s)
+	if after := routes(t); after != before {
+		t.Errorf("routes after release:\n%s\nwant those of before:\n%s", after, before)
+	}
+}
+
 // A device may have no address but its VIPs.
 func TestOnlyVIPsOnTheDevice(t *testing.T) {
 	p := wire(t)

@@ -22,8 +22,9 @@ const releasePasses = 3
 // the TCP sessions of their clients, where configured; and deletes every copy
 // of every VIP (any prefix length, device, label) and the routes that came with
 // it. The resets stop at by, after which no frame of a VIP may leave; at or
-// after by, and for the zero Instant, there are none. A kernel that cannot reset
-// is logged once, and is no error.
+// after by, and for the zero Instant, there are none. The deletion takes 1 ms
+// more, so by must leave room for it. A kernel that cannot reset is logged once,
+// and is no error.
 //
 // It returns nil only when the kernel shows no copy any more. An error wraps
 // ErrOwnAddress when one was left because it seems to be the host's own. ctx
@@ -151,6 +152,8 @@ func (s *Set) remove(r *reading, f found) error {
 	r.forget(f)
 	if f.Right {
 		s.setKernelUntil(f.spec, 0)
+	}
+	if f.Right && !f.Permanent {
 		s.log.Info("vip removed", "vip", f.Prefix, "iface", f.Device, "label", f.Label)
 	} else {
 		s.log.Warn("stray vip removed", "vip", f.Prefix, "iface", f.Device, "label", f.Label, "permanent", f.Permanent)

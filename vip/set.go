@@ -76,6 +76,10 @@ func New(c Config) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
+	if err := h.SetSocketTimeout(answerTimeout); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("set the timeout of a netlink socket: %w", err)
+	}
 	s := &Set{
 		specs:       slices.Clone(c.VIPs),
 		schedule:    schedule,
@@ -207,6 +211,10 @@ func (s *Set) own(r *reading, f found) bool {
 	s.mu.Unlock()
 	return !ours && r.own(f)
 }
+
+// answerTimeout bounds the wait for an answer of the kernel, which gives it
+// within the sending call: one that is not there then was lost, netlink(7).
+const answerTimeout = time.Second
 
 // resync is how often the kernel is read even if nothing was reported: linkwatch
 // may hold back a carrier event for a second, and a netlink socket may lose some.

@@ -21,8 +21,6 @@ const (
 	// afterwards bounds the reset of what came in between and has no address
 	// any more: 1000 sessions take about 60 ms.
 	afterwards = 200 * time.Millisecond
-	// resetTimeout bounds one answer of the kernel.
-	resetTimeout = time.Second
 )
 
 // resettable are the TCP states of a session: all but LISTEN, CLOSE and
@@ -86,7 +84,7 @@ func openDiag() (diag, error) {
 	if err != nil {
 		return diag{}, fmt.Errorf("open a sock_diag socket: %w", err)
 	}
-	tv := unix.NsecToTimeval(resetTimeout.Nanoseconds())
+	tv := unix.NsecToTimeval(answerTimeout.Nanoseconds())
 	err = errors.Join(socket.SetSendTimeout(&tv), socket.SetReceiveTimeout(&tv))
 	if err != nil {
 		socket.Close()

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -33,6 +34,50 @@ func TestOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Errorf("as user 65534: %v\n%s", err, out)
 	}
+}
+
+// TestReadOnlySysctls runs TestWithReadOnlySysctls in a process that cannot set
+// promote_secondaries, as in many containers.
+func TestReadOnlySysctls(t *testing.T) {
+	wire(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestWithReadOnlySysctls$", "-test.v")
+	cmd.Env = append(os.Environ(), inNamespace+"=1", asUser+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("with read-only sysctls: %v\n%s", err, out)
+	}
+}
+
+func TestWithReadOnlySysctls(t *testing.T) {
+	if os.Getenv(asUser) == "" {
+		t.Skip("run by TestReadOnlySysctls")
+	}
+	const sys = "/proc/sys"
+	if err := unix.Mount(sys, sys, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		t.Skipf("no mount: %v", err)
+	}
+	if err := unix.Mount("", sys, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Skipf("no mount: %v", err)
+	}
+	s := newSet(t, spec4)
+	if err := s.Bind(t.Context(), in(30*time.Second)); !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "net.ipv4.conf.eth0.promote_secondaries=1") {
+		t.Errorf("Bind() = %v; want that the sysctl is read-only, and what to do", err)
+	}
+	if c := copies(t, spec4); len(c) != 0 {
+		t.Errorf("copies %v; want none", c)
+	}
+	// A left-over that is the primary of the host's own address: the kernel takes
+	// both, and the host's must be put back.
+	ip(t, nil, "addr", "add", vip4+"/24", "dev", dev, "label", "eth0:1")
+	ip(t, nil, "addr", "add", real4, "brd", "+", "dev", dev)
+	if err := s.Sweep(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	if shown := ip(t, nil, "-o", "-4", "addr", "show", "dev", dev); !strings.Contains(shown, real4+" brd 10.20.8.255 scope global eth0\\       valid_lft forever") || strings.Contains(shown, vip4) {
+		t.Errorf("ip addr shows\n%s\nwant %s only", shown, real4)
+	}
+	// Set by somebody else it is fine.
+	ip(t, nil, "addr", "flush", "dev", dev, "scope", "global")
 }
 
 func TestAsUser(t *testing.T) {

@@ -136,6 +136,11 @@ func (w *watcher) receive(ctx context.Context) error {
 		}
 	}()
 	signal(w.wake) // what happened before the subscription
+	return w.listen(socket)
+}
+
+// listen receives until the socket fails or is closed.
+func (w *watcher) listen(socket *nl.NetlinkSocket) error {
 	for {
 		messages, from, err := socket.Receive()
 		switch {

@@ -2,8 +2,12 @@ package vip
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // The times are logged, not judged: the machine is shared.
@@ -75,6 +79,64 @@ func TestDeviceCreatedLater(t *testing.T) {
 			t.Errorf("State() = %+v; want nothing", st)
 		}
 	}
+}
+
+// Reports that were lost wake the reader too, and the socket goes on.
+func TestLostReports(t *testing.T) {
+	network(t)
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_IFADDR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := socket.SetReceiveBufferSize(1, false); err != nil { // the kernel's least
+		t.Fatal(err)
+	}
+	for range 30 {
+		ip(t, nil, "addr", "add", "192.0.2.1/32", "dev", dev) // no VIP: only its loss is news
+		ip(t, nil, "addr", "del", "192.0.2.1/32", "dev", dev)
+	}
+	w := &watcher{specs: specs(t, spec4), wake: make(chan struct{}, 1)}
+	w.indexes.Store(&[]int32{})
+	ended := make(chan error, 1)
+	go func() { ended <- w.listen(socket) }()
+	for _, what := range []string{"lost reports", "a report afterwards"} {
+		select {
+		case <-w.wake:
+		case <-time.After(patience):
+			t.Fatalf("%s did not wake", what)
+		}
+		if what == "lost reports" {
+			ip(t, nil, "addr", "add", vip4+"/24", "dev", dev)
+		}
+	}
+	socket.Close()
+	if err := <-ended; err == nil {
+		t.Error("listen() = nil on a closed socket")
+	}
+}
+
+// Whoever calls what at once, the kernel and the State agree in the end.
+func TestSettlesUnderConcurrentUse(t *testing.T) {
+	network(t)
+	s := newSet(t, spec4, spec6)
+	run(t, s)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 20 {
+				_ = s.Bind(t.Context(), in(30*time.Second))
+				_ = s.Announce(t.Context())
+				_ = s.Extend(t.Context(), in(20*time.Second))
+				_ = s.Sweep(t.Context(), true)
+				_ = s.State()
+				_ = s.Release(t.Context(), in(time.Second))
+			}
+		})
+	}
+	wg.Wait()
+	await(t, "nothing bound", func() bool { return len(s.State().Copies) == 0 })
+	bind(t, s, 30*time.Second)
+	await(t, "bound", func() bool { return s.State().Bound })
 }
 
 // A refresh is no news.
