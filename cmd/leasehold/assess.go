@@ -263,7 +263,7 @@ func (s *ServiceStatus) conclude(f facts) {
 			s.Summary += ": " + why
 		}
 	case s.Etcd.Pause != nil:
-		s.ExitCode, s.Summary = exitPaused, "HA is paused"+pauseText(*s.Etcd.Pause)
+		s.ExitCode, s.Summary = exitPaused, "HA is paused"+pauseText(*s.Etcd.Pause, s.At)
 	default:
 		s.ExitCode, s.Summary = exitFine, s.Etcd.Holder+" holds the VIP"
 	}
@@ -282,10 +282,10 @@ func notEligible(members []MemberStatus) string {
 	return "no member is eligible"
 }
 
-func pauseText(p PauseStatus) string {
+func pauseText(p PauseStatus, now time.Time) string {
 	var b strings.Builder
 	if p.Until != nil {
-		fmt.Fprintf(&b, " until %s (%s left)", p.Until.Local().Format("2006-01-02 15:04:05"), short(time.Duration(p.LeftSeconds*float64(time.Second))))
+		fmt.Fprintf(&b, " until %s (%s left)", p.Until.In(now.Location()).Format("2006-01-02 15:04:05"), short(time.Duration(p.LeftSeconds*float64(time.Second))))
 	} else {
 		b.WriteString(" without an end")
 	}

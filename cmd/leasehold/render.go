@@ -12,7 +12,7 @@ import (
 func (s ServiceStatus) render(w io.Writer, width int) {
 	g := grid{
 		title: fmt.Sprintf("Service: %s (%s)", s.Service, strings.Join(s.VIPs, ", ")),
-		head:  []string{"Member", "Role", "State", "Prio", "Lease", "Since", "Why"},
+		head:  []string{"Member", "Role", "State", "Prio", "Lease", "Since", "Version"},
 	}
 	if s.Etcd.Epoch > 0 {
 		g.right = fmt.Sprintf("epoch %d", s.Etcd.Epoch)
@@ -21,7 +21,7 @@ func (s ServiceStatus) render(w io.Writer, width int) {
 		g.rows = append(g.rows, m.row(s.At))
 	}
 	if len(g.rows) == 0 {
-		g.rows = [][]string{{"-", "", "", "", "", "", s.Summary}}
+		g.rows = [][]string{{"-", "-", "-", "-", "-", "-", "-"}}
 	}
 	g.write(w, width)
 	s.renderFacts(w, width)
@@ -42,7 +42,7 @@ func (m MemberStatus) row(now time.Time) []string {
 	if role == "holder" {
 		role = "Holder"
 	}
-	return []string{name, role, m.State, prio, left, moment(m.Since, now), clean(m.Why)}
+	return []string{name, role, m.State, prio, left, moment(m.Since, now), clean(m.Version)}
 }
 
 // renderFacts writes where the facts come from, and how old each is.
@@ -59,6 +59,11 @@ func (s ServiceStatus) renderFacts(w io.Writer, width int) {
 	for _, what := range s.Wrong {
 		say("WRONG", what)
 	}
+	for _, m := range s.Members {
+		if m.Why != "" {
+			say("why", fmt.Sprintf("%s %s: %s", m.Node, m.State, m.Why))
+		}
+	}
 	if s.Etcd.OK {
 		say("etcd", fmt.Sprintf("read %s ago in %s, revision %d", ms(s.Etcd.AgeMS), ms(s.Etcd.TookMS), s.Etcd.Revision))
 	} else {
@@ -66,7 +71,7 @@ func (s ServiceStatus) renderFacts(w io.Writer, width int) {
 	}
 	// A wrong state or a missing holder says its own; the pause must show all the same.
 	if s.Etcd.Pause != nil && s.ExitCode != exitPaused {
-		say("pause", "HA is paused"+pauseText(*s.Etcd.Pause))
+		say("pause", "HA is paused"+pauseText(*s.Etcd.Pause, s.At))
 	}
 	if sw := s.Etcd.Switchover; sw != nil {
 		to := "the best standby"

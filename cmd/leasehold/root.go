@@ -48,7 +48,7 @@ type app struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{in: stdin, out: stdout, err: stderr}
 	root := a.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for os.Args
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -95,7 +95,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&a.configFile, "config", "c", defaultConfigFile, "configuration file")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%s: %w; see %q", c.CommandPath(), err, c.CommandPath()+" --help")
+		return usagef("%s%w; see %q", where(c), err, c.CommandPath()+" --help")
 	})
 	root.AddCommand(
 		a.runCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
@@ -104,12 +104,21 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
+// where names the command that an error is about; the program itself is named
+// in front of every error.
+func where(c *cobra.Command) string {
+	if !c.HasParent() {
+		return ""
+	}
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ") + ": "
+}
+
 // noArgs refuses arguments, as a usage error.
 func noArgs(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usagef("%s: unknown argument %q; see %q", c.CommandPath(), args[0], c.CommandPath()+" --help")
+	return usagef("%sunknown argument %q; see %q", where(c), args[0], c.CommandPath()+" --help")
 }
 
 // oneService takes at most the name of a service.
@@ -117,7 +126,7 @@ func oneService(c *cobra.Command, args []string) error {
 	if len(args) <= 1 {
 		return nil
 	}
-	return usagef("%s: one service at a time, %d were named (%s)", c.CommandPath(), len(args), strings.Join(args, ", "))
+	return usagef("%sone service at a time, %d were named (%s)", where(c), len(args), strings.Join(args, ", "))
 }
 
 // load reads the configuration for a command that is not the daemon: without

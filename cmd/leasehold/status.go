@@ -35,7 +35,8 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [service]",
 		Short: "Show who holds the VIP, and what etcd, this kernel and this daemon say",
-		Long: `Show every service, or the one named: who holds it, who could, and why not.
+		Long: `Show every service, or the one named: who holds it, who could, and why not. A * marks
+this host.
 Nothing is remembered: etcd and the kernel are asked now, and this host's
 daemon says what its checks found; the age of each is shown.
 

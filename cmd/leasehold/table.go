@@ -19,7 +19,7 @@ type grid struct {
 
 // minLast is how narrow the last column may get before the table grows past the
 // width that was asked for.
-const minLast = 12
+const minLast = 9
 
 // write draws the table into width columns, where that can be done.
 func (g grid) write(w io.Writer, width int) {
@@ -62,7 +62,10 @@ func edge(cols []int) string {
 // topEdge lays the titles over the edge.
 func (g grid) topEdge(cols []int) string {
 	line := []rune(edge(cols))
-	title, right := []rune("+ "+g.title+" "), []rune(" "+g.right+" -+")
+	title, right := []rune("+ "+g.title+" "), []rune("+")
+	if g.right != "" {
+		right = []rune(" " + g.right + " -+")
+	}
 	if len(title)+len(right) > len(line) {
 		return string(title) + "-" + string(right)
 	}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"leasehold/election"
+	"leasehold/internal/boottime"
+	"leasehold/vip"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; go test -update writes it", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+var testNow = time.Date(2026, 11, 22, 20, 30, 0, 0, time.UTC)
+
+// testFacts is a service in the best of states: db20-024, this host, holds it,
+// and db20-025 stands by.
+func testFacts(t *testing.T) facts {
+	t.Helper()
+	cfg, err := parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	member := func(node string, lease election.LeaseID) election.Member {
+		return election.Member{Lease: lease, MemberValue: election.MemberValue{
+			Node: node, Priority: 100, Eligible: true, Version: "1.0", Since: testNow.Add(-3 * 24 * time.Hour),
+		}}
+	}
+	boot := boottime.Instant(time.Hour)
+	return facts{
+		now: testNow, nowBoot: boot, node: "db20-024", service: &cfg.Services[0], took: 4 * time.Millisecond,
+		view: election.View{
+			Revision: 4711, At: boot.Add(-5 * time.Millisecond),
+			Holder: &election.HolderKey{Lease: 0x694d, HolderValue: election.HolderValue{
+				Node: "db20-024", TTL: election.Seconds(3 * time.Second), Epoch: 7, VIPs: []string{"10.20.8.188/24"}, Since: testNow.Add(-90 * time.Minute),
+			}},
+			Tenure:  &election.TenureKey{TenureValue: election.TenureValue{Epoch: 7, Node: "db20-024", Lease: 0x694d, State: election.TenureHeld, At: testNow.Add(-90 * time.Minute)}},
+			Members: []election.Member{member("db20-024", 0x694d), member("db20-025", 0x694e)},
+		},
+		left: map[election.LeaseID]time.Duration{0x694d: 2 * time.Second, 0x694e: 3 * time.Second},
+		copies: []vip.Copy{{
+			Prefix: netip.MustParsePrefix("10.20.8.188/24"), Device: "eth0", Label: "eth0:1", Right: true, ValidLft: 2 * time.Second, PreferredLft: 2 * time.Second,
+		}},
+		daemon: &daemonReply{PID: 812, Version: "1.0", Node: "db20-024", At: testNow.Add(-3 * time.Millisecond), Services: map[string]daemonService{"mysql": {
+			Loop: LoopStatus{Role: "holder", LinkUp: true, Eligible: true},
+			Checks: ChecksStatus{Known: true, Healthy: true, Why: "all checks OK", Results: []CheckStatus{
+				{Name: "process", Known: true, OK: true, Detail: "pid 4223", Since: testNow.Add(-90 * time.Minute)},
+				{Name: "mysql", Known: true, OK: true, Detail: "writable", Since: testNow.Add(-90 * time.Minute), At: testNow.Add(-210 * time.Millisecond), TookMS: 1.2},
+			}},
+		}}},
+	}
+}
+
+func pauseKey(f facts, left time.Duration) *election.PauseKey {
+	until := f.now.Add(left)
+	return &election.PauseKey{
+		PauseValue: election.PauseValue{Until: &until, Reason: "disk swap", By: "ann@db20-024"}, Left: left, Seen: f.nowBoot,
+	}
+}
+
+// Every state is drawn into 80 columns, and has its exit code.
+func TestStatusTable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		code int
+		edit func(*facts)
+	}{
+		"fine": {exitFine, func(*facts) {}},
+		"paused": {exitPaused, func(f *facts) {
+			f.view.Pause = pauseKey(*f, 42*time.Minute)
+			f.left[0x694d] = 43 * time.Minute
+		}},
+		"standby-ill": {exitFine, func(f *facts) {
+			f.view.Members[1].Eligible = false
+			f.view.Members[1].Why = "mysql: dial unix /run/mysqld/mysqld.sock: connect: connection refused"
+		}},
+		"no-holder": {exitNoHolder, func(f *facts) {
+			f.view.Holder, f.copies = nil, nil
+			f.view.Tenure.State = election.TenureReleased
+			for i := range f.view.Members {
+				f.view.Members[i].Eligible, f.view.Members[i].Why = false, "process: no process listens on /run/mysqld/mysqld.sock"
+			}
+			c := &f.daemon.Services["mysql"].Checks.Results[0]
+			c.OK, c.Detail, c.Since = false, "no process listens on /run/mysqld/mysqld.sock", testNow.Add(-time.Minute)
+		}},
+		"etcd-gone": {exitEtcdUnreachable, func(f *facts) {
+			f.view, f.left = election.View{}, nil
+			f.etcdErr, f.took = errors.New("no etcd endpoint answers: context deadline exceeded"), 3*time.Second
+		}},
+		"nothing-known": {exitEtcdUnreachable, func(f *facts) {
+			f.view, f.left, f.copies = election.View{}, nil, nil
+			f.etcdErr, f.took = errors.New("no etcd endpoint answers: context deadline exceeded"), 3*time.Second
+			f.daemon, f.daemonErr = nil, errNoDaemon
+		}},
+		"holder-elsewhere-vip-here": {exitWrong, func(f *facts) {
+			f.view.Holder.Node, f.view.Tenure.Node = "db20-025", "db20-025"
+		}},
+		"daemon-of-holder-gone-in-pause": {exitPaused, func(f *facts) {
+			f.view.Pause = pauseKey(*f, 42*time.Minute)
+			f.view.Holder.Lease, f.left[0x99] = 0x99, 43*time.Minute
+			f.view.Members = f.view.Members[1:]
+			f.daemon, f.daemonErr = nil, errNoDaemon
+		}},
+		"strangers": {exitWrong, func(f *facts) {
+			f.view.Strange = []string{"/leasehold/mysql/foo is not a key of Leasehold\x1b[2J"}
+			f.copies = append(f.copies, vip.Copy{Prefix: netip.MustParsePrefix("10.20.8.188/8"), Device: "eth0", Label: "eth0:9", Permanent: true})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := testFacts(t)
+			tc.edit(&f)
+			s := assess(f)
+			if s.ExitCode != tc.code {
+				t.Errorf("exit code %d (%s), want %d", s.ExitCode, s.Summary, tc.code)
+			}
+			var out bytes.Buffer
+			s.render(&out, 80)
+			for line := range strings.Lines(out.String()) {
+				if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
+					t.Errorf("%d columns: %s", n, line)
+				}
+			}
+			golden(t, "status-"+name+".txt", out.String())
+		})
+	}
+}
+
+// What is wrong here is found whatever else is the case.
+func TestWrong(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit func(*facts)
+		want string
+	}{
+		"holder without its VIP":      {func(f *facts) { f.copies = nil }, "is not on it as configured"},
+		"VIP that has no end":         {func(f *facts) { f.copies[0].Permanent = true }, "has no end"},
+		"VIP/8 on the holder":         {func(f *facts) { f.copies[0].Prefix, f.copies[0].Right = netip.MustParsePrefix("10.20.8.188/8"), false }, "stray copy"},
+		"VIP with nobody as holder":   {func(f *facts) { f.view.Holder = nil }, "nobody is"},
+		"stray copy, etcd gone":       {func(f *facts) { f.etcdErr, f.copies[0].Right = errors.New("gone"), false }, "stray copy"},
+		"holder key of a stranger":    {func(f *facts) { f.view.Holder.Bad = "not JSON" }, "holder key is not ours"},
+		"tenure key of a stranger":    {func(f *facts) { f.view.Tenure.Bad = "not JSON" }, "tenure key is not ours"},
+		"right VIP on the wrong host": {func(f *facts) { f.node = "db20-026" }, "not the holder (db20-024 is)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := testFacts(t)
+			tc.edit(&f)
+			s := assess(f)
+			if s.ExitCode != exitWrong || !slices.ContainsFunc(s.Wrong, func(w string) bool { return strings.Contains(w, tc.want) }) {
+				t.Errorf("exit code %d, wrong %q, want %q", s.ExitCode, s.Wrong, tc.want)
+			}
+		})
+	}
+}
+
+// The JSON is a public interface: its keys do not change by accident.
+func TestStatusJSON(t *testing.T) {
+	f := testFacts(t)
+	f.view.Pause = pauseKey(f, time.Hour)
+	b, err := json.MarshalIndent(assess(f), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status.json", string(b)+"\n")
+}
+
+func TestWorse(t *testing.T) {
+	order := []int{exitFine, exitPaused, exitNoHolder, exitEtcdUnreachable, exitWrong}
+	for i, a := range order {
+		for j, b := range order {
+			if got := worse(a, b); got != order[max(i, j)] {
+				t.Errorf("worse(%d, %d) = %d", a, b, got)
+			}
+		}
+	}
+}
+
+// A watched status goes on when etcd goes and comes, and ends with its context
+// with the code of the last.
+func TestWatch(t *testing.T) {
+	f := testFacts(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	from := sources{
+		read: func(context.Context, string) (election.View, error) {
+			if n++; n == 3 {
+				cancel()
+			}
+			if n == 2 {
+				return election.View{}, errors.New("gone")
+			}
+			return f.view, nil
+		},
+		left:   func(context.Context, election.LeaseID) (time.Duration, error) { return time.Second, nil },
+		kernel: func([]vip.Spec) ([]vip.Copy, error) { return f.copies, nil },
+		daemon: func(context.Context) (*daemonReply, error) { return nil, errNoDaemon },
+	}
+	var out bytes.Buffer
+	a := &app{out: &out}
+	err := a.showStatus(ctx, statusFlags{format: "table", watch: time.Millisecond, timeout: time.Second}, "db20-024", []Service{*f.service}, from)
+	if err != nil || strings.Count(out.String(), "\x1b[H\x1b[2J") != 3 || strings.Count(out.String(), "does not answer") == 0 {
+		t.Errorf("got %v after:\n%s", err, out.String())
+	}
+}
