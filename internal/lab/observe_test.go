@@ -191,3 +191,29 @@ func TestSession(t *testing.T) {
 		t.Errorf("the session ended with %v, want a reset", err)
 	}
 }
+
+// BenchmarkObserve says what the instruments cost: CPU seconds per second.
+func BenchmarkObserve(b *testing.B) {
+	l := labtest.Start(b, lab.Config{})
+	obs, err := l.Observe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := l.Exec(b.Context(), lab.A, "ip", "addr", "add", l.VIP.String(), "dev", "eth0"); err != nil {
+		b.Fatal(err)
+	}
+	var before, after syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := obs.Prober.Watch(b.Context(), time.Second); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
+		b.Fatal(err)
+	}
+	cpu := func(r syscall.Rusage) int64 { return r.Utime.Nano() + r.Stime.Nano() }
+	b.ReportMetric(float64(cpu(after)-cpu(before))/float64(b.Elapsed().Nanoseconds()), "cpu")
+}

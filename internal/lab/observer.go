@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,6 +11,7 @@ import (
 type Observer struct {
 	lab    *Lab
 	start  time.Time
+	end    atomic.Pointer[time.Time] // nil until Stop
 	Prober *Prober
 	Wire   *Sniffer
 	ARP    *ARPProber // nil for an IPv6 VIP
@@ -46,6 +48,7 @@ func (l *Lab) Observe(hosts ...string) (*Observer, error) {
 // error says that one of them may have missed something.
 func (o *Observer) Stop() (Report, error) {
 	end := time.Now()
+	o.end.CompareAndSwap(nil, &end)
 	var errs []error
 	if o.ARP != nil {
 		errs = append(errs, o.ARP.Stop())
@@ -54,9 +57,13 @@ func (o *Observer) Stop() (Report, error) {
 	return o.Report(o.start, end), errors.Join(errs...)
 }
 
-// Report returns what was seen between two moments. Answers that are still
-// under way count as lost: before Stop, let to be some milliseconds ago.
+// Report returns what was seen between two moments, at most until Stop. Answers
+// that are still under way count as lost: before Stop, let to be some
+// milliseconds ago.
 func (o *Observer) Report(from, to time.Time) Report {
+	if end := o.end.Load(); end != nil && to.After(*end) {
+		to = *end
+	}
 	r := Report{From: from, To: to}
 	r.summarize(o.Prober.Probes())
 	r.wire(o.Wire.Frames(), o.lab.VIP.Addr())

@@ -174,3 +174,16 @@ func (p *Prober) WaitAnswer(ctx context.Context, host string, limit time.Duratio
 		}), nil
 	})
 }
+
+// Watch lets d pass while the prober asks: the time in which a VIP that has to
+// stay is seen to stay.
+func (p *Prober) Watch(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("watch the VIP: %w", context.Cause(ctx))
+	}
+}

@@ -23,23 +23,28 @@ func TestReportSummarize(t *testing.T) {
 	}{
 		"all answered": {
 			[]Probe{answered(0, 1, A), answered(10, 1, A), answered(20, 1, A), answered(30, 1, A)},
-			Report{Sent: 3, Gap: Gap{From: at(1), To: at(11)}, Latency: time.Millisecond}, "a",
+			Report{Sent: 3, Gap: Gap{From: at(1), To: at(11)}, Latency: time.Millisecond},
+			"a",
 		},
 		"moved": {
 			[]Probe{answered(0, 1, A), lost(10), lost(12), answered(25, 2, B), answered(30, 1, B)},
-			Report{Sent: 4, Lost: 2, Gap: Gap{From: at(1), To: at(27)}, Latency: 2 * time.Millisecond}, "a → b",
+			Report{Sent: 4, Lost: 2, Gap: Gap{From: at(1), To: at(27)}, Latency: 2 * time.Millisecond},
+			"a → b",
 		},
 		"gone for good": {
 			[]Probe{answered(0, 1, A), answered(10, 1, A), lost(20), lost(30)},
-			Report{Sent: 3, Lost: 2, Gap: Gap{From: at(11), To: at(35), Open: true}, Latency: time.Millisecond}, "a",
+			Report{Sent: 3, Lost: 2, Gap: Gap{From: at(11), To: at(35), Open: true}, Latency: time.Millisecond},
+			"a",
 		},
 		"late answers are not lost": { // the queue of an unresolved neighbour
 			[]Probe{answered(0, 1, A), answered(10, 18, B), answered(20, 8, B)},
-			Report{Sent: 2, Gap: Gap{From: at(1), To: at(28)}, Latency: 18 * time.Millisecond}, "a → b",
+			Report{Sent: 2, Gap: Gap{From: at(1), To: at(28)}, Latency: 18 * time.Millisecond},
+			"a → b",
 		},
 		"never there": {
 			[]Probe{lost(10)},
-			Report{Sent: 1, Lost: 1, Gap: Gap{From: at(5), To: at(35), Open: true}}, "",
+			Report{Sent: 1, Lost: 1, Gap: Gap{From: at(5), To: at(35), Open: true}},
+			"",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
