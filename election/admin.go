@@ -175,7 +175,7 @@ func Services(ctx context.Context, c *Cluster) ([]string, error) {
 func (c *Cluster) each(ctx context.Context, f func(context.Context, *clientv3.Client) error) error {
 	var errs []error
 	for range c.endpoints {
-		i := c.pick(false)
+		i := c.pick(0)
 		cli, err := c.connect(c.endpoints[i])
 		if err == nil {
 			err = func() error {

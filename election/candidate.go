@@ -34,6 +34,7 @@ type Candidate struct {
 
 // New returns a candidate that does nothing yet.
 func New(cfg Config, cluster *Cluster, log hclog.Logger) *Candidate {
+	cfg.Endpoints = cluster.Size()
 	return &Candidate{
 		cluster: cluster, log: log, cfg: cfg,
 		clk:  clock{now: boottime.Now, wall: time.Now},
@@ -276,7 +277,7 @@ func (w *watcher) follow(ctx context.Context, gen int, rev int64) {
 		w.cancel()
 	}
 	ctx, w.cancel = context.WithCancel(ctx)
-	w.gen, w.at = gen, w.c.cluster.pick(false)
+	w.gen, w.at = gen, w.c.cluster.pick(0)
 	at := w.at
 	w.wg.Go(func() { w.c.watch(ctx, gen, at, rev) })
 }

@@ -60,6 +60,9 @@ func Open(opts Options, log hclog.Logger) (*Cluster, error) {
 	return c, nil
 }
 
+// Size returns the number of endpoints.
+func (c *Cluster) Size() int { return len(c.endpoints) }
+
 // Close ends all connections.
 func (c *Cluster) Close() error {
 	var errs []error
@@ -74,14 +77,11 @@ func (c *Cluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// pick returns the endpoint to use: the current one, or the one after it.
-func (c *Cluster) pick(next bool) int {
+// pick returns the endpoint to use: the current one, or one after it.
+func (c *Cluster) pick(skip int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if next {
-		return (c.current + 1) % len(c.endpoints)
-	}
-	return c.current
+	return (c.current + skip) % len(c.endpoints)
 }
 
 // judge moves on from an endpoint that failed, and to one that answered when
@@ -146,7 +146,7 @@ type clock struct {
 func (c *Cluster) send(ctx context.Context, keys Keys, r request, clk clock) (reply, int) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	i := c.pick(r.rotate)
+	i := c.pick(r.skip)
 	rep := reply{sent: clk.now()}
 	cli, err := c.connect(c.endpoints[i])
 	if err == nil {
@@ -163,7 +163,7 @@ func (c *Cluster) send(ctx context.Context, keys Keys, r request, clk clock) (re
 		rep.err = fmt.Errorf("etcd %s: %w", c.endpoints[i].url, explain(err))
 	}
 	if !rep.leaseGone {
-		c.judge(i, err, r.rotate)
+		c.judge(i, err, r.skip > 0)
 	}
 	return rep, i
 }

@@ -21,6 +21,7 @@ type Config struct {
 	PreemptDelay time.Duration
 	VIPs         []string
 	Version      string
+	Endpoints    int    // how many ways there are to etcd
 	StateFile    string // where the tenure is kept for a successor of this process; empty: nowhere
 }
 
@@ -37,6 +38,7 @@ type tenure struct {
 	pauseRev int64 // the pause that the long lease was made for
 
 	renewAt boottime.Instant // next renewal
+	late    bool             // the last renewal has not succeeded, or not yet
 	moving  *rehang          // a re-hang that was sent: the key may be on either lease
 }
 
@@ -108,6 +110,10 @@ type core struct {
 func newCore(cfg Config, saved *Saved) *core {
 	return &core{cfg: cfg, keys: KeysOf(cfg.Service), saved: saved}
 }
+
+// hedge is when an answer is late, so that another endpoint is asked as well:
+// far above what a healthy etcd takes (1 to 10 ms), below what a tenure can spare.
+const hedge = 250 * time.Millisecond
 
 // try is how long one request may take: short enough that a hung endpoint costs
 // a renewal one try and not the tenure.
@@ -191,22 +197,39 @@ func (c *core) wake() boottime.Instant {
 	return at
 }
 
-// pollRenew renews the tenure every fifth of its ttl. A renewal that hangs or
-// failed does not hold up the next one, which goes to another endpoint.
+// pollRenew renews the tenure every fifth of its ttl. A renewal that is slow or
+// failed is not waited for: the next one goes to every endpoint at once, so that
+// one good endpoint is enough, however many bad ones come before it.
 func (c *core) pollRenew() []request {
 	m := &c.mine
-	if !m.held || m.moving != nil || c.now.Before(m.renewAt) || c.flying[kindRenew] >= 3 {
+	if !m.held || m.moving != nil || c.now.Before(m.renewAt) || c.flying[kindRenew] > 2*max(1, c.cfg.Endpoints) {
 		return nil
 	}
 	if m.long && c.timedPause() {
 		m.renewAt = c.now.Add(m.ttl) // it ends by itself: to renew it would make everybody wait longer
 		return nil
 	}
-	m.renewAt = c.now.Add(m.ttl / 5)
+	out := []request{c.renewal(0)}
+	if m.late {
+		for i := 1; i < c.cfg.Endpoints; i++ {
+			out = append(out, c.renewal(i))
+		}
+	}
+	m.late = true // until a success says otherwise
+	m.renewAt = c.now.Add(min(m.ttl/10, hedge))
+	if m.long {
+		out = append(out, c.keepAlive(m.lease))
+	}
+	return out
+}
+
+// renewal is one try, at the endpoint that many after the current one.
+func (c *core) renewal(endpoint int) request {
+	m := &c.mine
 	lease, epoch, ttl := m.lease, m.epoch, m.ttl
-	return []request{c.ask(request{
-		kind:   kindRenew,
-		rotate: c.flying[kindRenew] > 0,
+	return c.ask(request{
+		kind: kindRenew,
+		skip: endpoint,
 		txn: txn{
 			ifs:  []cond{onLease(c.keys.Holder(), lease)},
 			then: []write{put(c.keys.Holder(), c.holderValue(ttl), lease)},
@@ -224,9 +247,11 @@ func (c *core) pollRenew() []request {
 				c.lost("the holder key is not on our lease any more")
 			default:
 				m.deadline = max(m.deadline, Deadline(r.sent, ttl, c.cfg.Margin))
+				m.late = false
+				m.renewAt = max(m.renewAt, r.sent.Add(ttl/5))
 			}
 		},
-	})}
+	})
 }
 
 func (c *core) holderValue(ttl time.Duration) string {
@@ -251,13 +276,13 @@ func (c *core) lost(why string) {
 
 // pollTake tries to take over once the rules allow it.
 func (c *core) pollTake() []request {
-	if !c.wish.campaign || c.wish.stop || c.mine.held || c.lease == 0 || c.memberOn != c.lease || c.flying[kindTake] >= 2 {
+	if !c.wish.campaign || c.wish.stop || c.mine.held || c.lease == 0 || c.memberOn != c.lease || c.flying[kindTake] >= 4 {
 		return nil
 	}
 	if at := c.freeAt(); at.IsZero() || c.now.Before(at) || c.now.Before(c.takeAt) || c.wish.release != 0 {
 		return nil
 	}
-	c.takeAt = c.now.Add(min(max(c.cfg.TTL/10, stagger), 300*time.Millisecond))
+	c.takeAt = c.now.Add(min(c.cfg.TTL/10, hedge))
 	v := &c.view
 	epoch := c.nextEpoch()
 	if c.tried.epoch != epoch || c.tried.lease != c.lease {
@@ -278,7 +303,7 @@ func (c *core) pollTake() []request {
 		then = append(then, del(c.keys.Switchover()))
 	}
 	return []request{c.ask(request{
-		kind: kindTake, rotate: c.flying[kindTake] > 0, txn: txn{ifs: ifs, then: then},
+		kind: kindTake, skip: c.flying[kindTake], txn: txn{ifs: ifs, then: then},
 		done: func(r reply) {
 			switch {
 			case r.leaseGone:
@@ -364,7 +389,7 @@ func (c *core) takeWake() boottime.Instant {
 // pollRelease marks the tenure released, which lets a successor in at once. It
 // is asked for when the address is gone, and retried until etcd has an answer.
 func (c *core) pollRelease() []request {
-	if c.wish.release == 0 || c.now.Before(c.releaseAt) || c.flying[kindRelease] >= 2 {
+	if c.wish.release == 0 || c.now.Before(c.releaseAt) || c.flying[kindRelease] >= 4 {
 		return nil
 	}
 	epoch := c.wish.release
@@ -372,7 +397,7 @@ func (c *core) pollRelease() []request {
 		c.wish.release = 0
 		return nil
 	}
-	c.releaseAt = c.now.Add(min(c.cfg.TTL/10, 300*time.Millisecond))
+	c.releaseAt = c.now.Add(min(c.cfg.TTL/10, hedge))
 	then := []write{
 		put(c.keys.Tenure(), c.tenureValue(TenureReleased, c.wish.why, c.mine.lease, c.mine.ttl), 0),
 		del(c.keys.Holder()),
@@ -383,7 +408,7 @@ func (c *core) pollRelease() []request {
 	}
 	member, on := c.wish.member, c.lease
 	return []request{c.ask(request{
-		kind: kindRelease, rotate: c.flying[kindRelease] > 0,
+		kind: kindRelease, skip: c.flying[kindRelease],
 		txn: txn{ifs: []cond{isMod(c.keys.Tenure(), c.mine.rev)}, then: then},
 		done: func(r reply) {
 			if c.wish.release != epoch {

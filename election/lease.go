@@ -36,7 +36,7 @@ func (c *core) hang(l LeaseID, r reply) {
 }
 
 func (c *core) keepAlive(l LeaseID) request {
-	return c.ask(request{kind: kindKeepAlive, lease: l, rotate: c.flying[kindKeepAlive] > 0, done: func(r reply) {
+	return c.ask(request{kind: kindKeepAlive, lease: l, skip: c.flying[kindKeepAlive], done: func(r reply) {
 		switch {
 		case r.leaseGone:
 			c.leaseLost(l)

@@ -44,7 +44,7 @@ type request struct {
 	lease   LeaseID // keep-alive, revoke, timetolive
 	txn     txn     // all others but read
 	timeout time.Duration
-	rotate  bool // an earlier one hangs: take another endpoint
+	skip    int // earlier ones hang: take the endpoint that many after the current one
 	done    func(reply)
 }
 

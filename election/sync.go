@@ -35,15 +35,14 @@ func (c *core) pollSync() []request {
 	if c.wish.stop && c.wish.release == 0 {
 		return nil
 	}
-	hangs := c.flying[kindRead] > 0
-	if c.flying[kindRead] >= 2 || c.now.Before(c.readAt) || c.now.Before(c.retryAt[kindRead]) {
+	if c.flying[kindRead] >= 4 || c.now.Before(c.readAt) || c.now.Before(c.retryAt[kindRead]) {
 		return nil
 	}
 	if c.synced && c.now.Before(c.checkAt()) {
 		return nil
 	}
-	c.readAt = c.now.Add(min(c.try(), 300*time.Millisecond))
-	return []request{c.ask(request{kind: kindRead, rotate: hangs, done: func(r reply) {
+	c.readAt = c.now.Add(min(c.cfg.TTL/10, hedge))
+	return []request{c.ask(request{kind: kindRead, skip: c.flying[kindRead], done: func(r reply) {
 		if r.err == nil {
 			c.load(r)
 		}
