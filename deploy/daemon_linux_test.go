@@ -279,7 +279,7 @@ func (m *machine) neverGone(since time.Time) {
 	}
 	for _, e := range events {
 		if !e.There {
-			m.t.Errorf("VIP removed %v after the fault", e.At.Sub(since))
+			m.t.Errorf("VIP removed %v after the fault; events: %v", e.At.Sub(since), events)
 		}
 	}
 	if has, err := m.HasAddr(m.vip); !has || err != nil {

@@ -57,7 +57,7 @@ func (l *Lab) Signal(ctx context.Context, unit, signal string) error {
 // Journal returns what the units logged since the boot, for the log of a test that
 // failed.
 func (l *Lab) Journal(ctx context.Context, units ...string) (string, error) {
-	args := []string{"journalctl", "--no-pager", "--output=short-monotonic"}
+	args := []string{"journalctl", "--no-pager", "--output=short-precise"}
 	for _, u := range units {
 		args = append(args, "--unit="+u)
 	}

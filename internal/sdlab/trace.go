@@ -17,6 +17,14 @@ type Event struct {
 	ValidLft time.Duration // of RTM_NEWADDR; 0 means forever
 }
 
+// String gives the time of day, so that the event can be found in the journal.
+func (e Event) String() string {
+	if !e.There {
+		return e.At.Format("15:04:05.000") + " removed"
+	}
+	return e.At.Format("15:04:05.000") + " lifetime " + e.ValidLft.String()
+}
+
 // Trace collects what the kernel says about one address, so that a test can prove
 // that the address was never gone, however shortly. Close it before the lab.
 type Trace struct {
