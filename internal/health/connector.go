@@ -15,7 +15,7 @@ import (
 // The process connector (linux/cn_proc.h) tells of a killed process before the
 // kernel tears down its memory: 0.2 ms after the kill whatever its size, where a
 // pidfd takes 70 ms per GiB. It exists only in the initial network, pid and user
-// namespaces, and needs CAP_NET_ADMIN.
+// namespaces, and needs CAP_NET_ADMIN before Linux 6.6.
 const (
 	cnIdxProc = 1 // CN_IDX_PROC, linux/connector.h; also the multicast group
 	cnValProc = 1

@@ -43,7 +43,7 @@ func (p *execProbe) probe(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("open pipe: %w", err)
 	}
-	cmd := exec.Command(path, p.command[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, p.command[1:]...) // ended below, with its group
 	cmd.Args[0] = p.command[0]
 	cmd.Stdout, cmd.Stderr = in, in
 	cmd.Dir = "/"
@@ -151,11 +151,11 @@ func lastLine(f *os.File) string {
 // trusted resolves path and returns where it leads, unless somebody other than
 // root and the daemon's user could put another program there.
 func trusted(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	file, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", err
 	}
-	for _, walk := range []string{path, real} { // also where the links lie
+	for _, walk := range []string{path, file} { // also where the links lie
 		for at := walk; ; at = filepath.Dir(at) {
 			if err := trustedInode(at); err != nil {
 				return "", err
@@ -165,14 +165,14 @@ func trusted(path string) (string, error) {
 			}
 		}
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(file)
 	if err != nil {
 		return "", err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		return "", fmt.Errorf("%s is not an executable file", real)
+		return "", fmt.Errorf("%s is not an executable file", file)
 	}
-	return real, nil
+	return file, nil
 }
 
 // trustedInode checks the owner and mode of one file or directory. A directory
@@ -194,7 +194,8 @@ func trustedInode(path string) error {
 	if sys.Gid == 0 {
 		others = 0o002 // the group is root's
 	}
-	if mode&fs.ModeSymlink == 0 && mode.Perm()&others != 0 && !(mode.IsDir() && mode&fs.ModeSticky != 0) {
+	sticky := mode.IsDir() && mode&fs.ModeSticky != 0
+	if mode&fs.ModeSymlink == 0 && mode.Perm()&others != 0 && !sticky {
 		return fmt.Errorf("%s is writable for others (mode %04o), who could have the daemon run anything: chmod go-w it", path, mode.Perm())
 	}
 	return nil

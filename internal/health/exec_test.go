@@ -25,14 +25,14 @@ func script(t *testing.T, body string) string {
 }
 
 // probeExec runs one round, and says how long it took.
-func probeExec(t *testing.T, timeout time.Duration, command ...string) (string, error, time.Duration) {
+func probeExec(t *testing.T, timeout time.Duration, command ...string) (string, time.Duration, error) {
 	t.Helper()
 	p := &execProbe{command: command}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	begin := time.Now()
 	detail, err := p.probe(ctx)
-	return detail, err, time.Since(begin)
+	return detail, time.Since(begin), err
 }
 
 func TestExec(t *testing.T) {
@@ -48,7 +48,7 @@ func TestExec(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("HEALTH_SECRET", "x")
-			detail, err, took := probeExec(t, patience, script(t, tc.body), "a b; exit 1")
+			detail, took, err := probeExec(t, patience, script(t, tc.body), "a b; exit 1")
 			if took > patience/2 {
 				t.Errorf("took %s", took)
 			}
@@ -63,7 +63,7 @@ func TestExec(t *testing.T) {
 }
 
 func TestExecCapsOutput(t *testing.T) {
-	detail, err, _ := probeExec(t, patience, script(t, `head -c 3000000 /dev/zero | tr '\0' x; exit 0`))
+	detail, _, err := probeExec(t, patience, script(t, `head -c 3000000 /dev/zero | tr '\0' x; exit 0`))
 	if want := "exit status 0: " + strings.Repeat("x", maxTail); err != nil || detail != want {
 		t.Errorf("%d bytes, %v; want %d", len(detail), err, len(want))
 	}
@@ -73,7 +73,7 @@ func TestExecCapsOutput(t *testing.T) {
 func TestExecTimeoutKillsTheGroup(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
 	path := script(t, "trap '' TERM INT\necho waiting\nsleep 600 & echo $! >"+pids+"\necho $$ >>"+pids+"\nwait\nsleep 600")
-	detail, err, took := probeExec(t, 500*time.Millisecond, path)
+	detail, took, err := probeExec(t, 500*time.Millisecond, path)
 	if err == nil || err.Error() != "not done in time, killed: waiting" {
 		t.Errorf("%q, %v", detail, err)
 	}
@@ -107,7 +107,7 @@ func TestExecTimeoutKillsTheGroup(t *testing.T) {
 // A child in a session of its own outlives the kill, and must not hang the check.
 func TestExecDoesNotWaitForEscapees(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
-	_, err, took := probeExec(t, patience, script(t, "setsid sh -c 'echo $$ >"+pid+"; exec sleep 60' &\nwhile ! test -s "+pid+"; do sleep 0.01; done"))
+	_, took, err := probeExec(t, patience, script(t, "setsid sh -c 'echo $$ >"+pid+"; exec sleep 60' &\nwhile ! test -s "+pid+"; do sleep 0.01; done"))
 	if err != nil || took > patience/2 {
 		t.Errorf("%v after %s", err, took)
 	}
@@ -136,7 +136,7 @@ func TestExecTrusts(t *testing.T) {
 		fine: "", link: "", writable: "writable for others", filepath.Join(dir, "check"): "writable for others",
 		foreign: "belongs to uid 65534", filepath.Dir(fine): "not an executable file", fine + "x": "no such file",
 	} {
-		_, err, _ := probeExec(t, patience, path)
+		_, _, err := probeExec(t, patience, path)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}

@@ -30,7 +30,12 @@ func TestMain(m *testing.M) {
 	if flag.Parse(); flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.fuzzworker").Value.String() == "true" {
 		os.Exit(m.Run()) // the fuzzing engine's own goroutines are none of ours
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if templateDir != "" {
+			_ = os.RemoveAll(templateDir)
+		}
+		os.Exit(code)
+	}))
 }
 
 // need skips the test on a laptop, and fails it in CI, where nothing may be skipped.
@@ -52,18 +57,17 @@ func testLog(t *testing.T) hclog.Logger {
 
 // template returns a datadir with mysqld's system tables and the users of the
 // tests, made once per run of the package.
-var template = sync.OnceValues(func() (string, error) { return makeTemplate() })
+var template = sync.OnceValues(makeTemplate)
+
+// templateDir is what TestMain removes at the end.
+var templateDir string
 
 func makeTemplate() (string, error) {
-	// Not t.TempDir: it outlives the test that comes first. Removed by the next
-	// run, as nothing of the testing package runs last.
-	dir := filepath.Join(os.TempDir(), "leasehold-health-datadir")
-	if err := os.RemoveAll(dir); err != nil {
+	dir, err := os.MkdirTemp("", "leasehold-health-datadir")
+	if err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", err
-	}
+	templateDir = dir
 	in := bytes.NewBufferString("create database mysql;\nuse mysql;\nSET @auth_root_socket=NULL;\n")
 	for _, name := range []string{"mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql"} {
 		b, err := os.ReadFile("/usr/share/mysql/" + name)
@@ -137,7 +141,7 @@ CREATE USER IF NOT EXISTS leasehold@'127.0.0.1' IDENTIFIED BY 'secret';
 // shortTempDir is t.TempDir with a path that a unix socket's name has room for.
 func shortTempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lh")
+	dir, err := os.MkdirTemp("", "lh") //nolint:usetesting // t.TempDir has the test's name in it, which is too long
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type watch struct {
 	events <-chan procEvent // of conn; nil where there is none
 	last   *target          // the process that ended last; held so that it is not found again
 	ending string           // how last ended
+	lost   time.Time        // when last was seen to end
 	wg     sync.WaitGroup
 }
 
@@ -49,6 +51,11 @@ func (c *Checks) watchProcess(ctx context.Context, ck *check) {
 			w.wg.Go(func() { conn.deliver(ctx, events) })
 		}
 	}
+	w.run(ctx)
+}
+
+// run watches until ctx ends.
+func (w *watch) run(ctx context.Context) {
 	defer w.wg.Wait()
 	defer func() {
 		if w.conn != nil {
@@ -116,15 +123,9 @@ func (w *watch) look(ctx context.Context) (*target, error) {
 			w.dropConnector()
 		}
 	}
-	if w.last != nil && w.last.pid == t.pid && w.last.start == t.start {
-		// Killed, but not gone: until its memory is torn down its sockets still
-		// accept, which looks like life.
-		err = w.last.alive()
-		if err == nil {
-			err = errEnding
-		}
-	} else {
-		err = t.alive()
+	err = t.alive()
+	if err == nil && w.last != nil && w.last.same(t) && time.Since(w.lost) < doubt {
+		err = errEnding
 	}
 	if err != nil {
 		t.close()
@@ -134,13 +135,15 @@ func (w *watch) look(ctx context.Context) (*target, error) {
 }
 
 // errEnding is for a process that the connector reported as killed and that
-// nothing else shows as dying yet.
-var errEnding = constError("the process is exiting")
+// nothing else shows as dying yet: until its memory is torn down its sockets
+// still accept, which looks like life.
+var errEnding = errors.New("the process is exiting")
 
-// constError is an error that is known by its text.
-type constError string
-
-func (e constError) Error() string { return string(e) }
+// doubt is how long the connector is believed against /proc. The leader of a
+// process that was killed is marked as exiting within microseconds. One that is
+// not, two seconds later, lost a single thread, which seccomp can do and a bug in
+// the kernel.
+const doubt = 2 * time.Second
 
 // hold reports the process as there, until it ends, which it reports at once.
 func (w *watch) hold(ctx context.Context, t *target) {
@@ -190,7 +193,7 @@ func (w *watch) hold(ctx context.Context, t *target) {
 
 // lose reports the end of a process and keeps it as the last one.
 func (w *watch) lose(t *target, ending string) {
-	w.last, w.ending = t, ending
+	w.last, w.ending, w.lost = t, ending, time.Now()
 	w.report(w.ck, outcome{generation: w.begun(), fact: true, detail: ending})
 }
 

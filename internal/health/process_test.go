@@ -1,6 +1,7 @@
 package health
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -240,6 +241,77 @@ func TestSocketFound(t *testing.T) {
 	if p.pid != os.Getpid() || p.ended() || p.alive() != nil {
 		t.Errorf("found %v, ended %t, alive %v; want this process", p, p.ended(), p.alive())
 	}
+}
+
+// inject runs a process check on pidfile whose connector's events come from the test.
+func inject(t *testing.T, pidfile string) (*running, chan<- procEvent) {
+	t.Helper()
+	c, err := newChecks([]Config{{Name: "p", Process: &Process{Pidfile: pidfile}}}, testLog(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := make(chan procEvent)
+	w := &watch{Checks: c, ck: c.checks[0], events: events}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); w.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return &running{c, t}, events
+}
+
+func TestConnectorEvents(t *testing.T) {
+	p := startProcess(t, sleepPath(t))
+	pid := p.Process.Pid
+	r, events := inject(t, writePidfile(t, pid))
+	r.healthy()
+	events <- procEvent{lost: true} // ENOBUFS: it looks for itself
+	events <- procEvent{what: procExit, pid: pid + 1, tgid: pid + 1, code: 9}
+	events <- procEvent{what: procExit, pid: pid + 1, tgid: pid}
+	if st := r.State(); !st.Healthy {
+		t.Errorf("%+v", st)
+	}
+	events <- procEvent{what: procCoredump, pid: pid + 1, tgid: pid}
+	st := r.sick(fmt.Sprintf("p: sleep pid %d exited (crashed, dumping core)", pid))
+	if r.healthy().Results[0].Since.Sub(st.Results[0].Since) < doubt { // it was only a thread
+		t.Error("found again while the connector says it is dying")
+	}
+	close(events) // the connector fails: the pidfd goes on alone
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.sick("exited")
+}
+
+// A number that is used again must not bring a dead process back.
+func TestPidIsUsedAgain(t *testing.T) {
+	const next = "/proc/sys/kernel/ns_last_pid"
+	f, err := os.OpenFile(next, os.O_WRONLY, 0)
+	need(t, "CAP_SYS_ADMIN, to choose process numbers", err == nil)
+	_ = f.Close()
+	for range 50 {
+		p := startProcess(t, sleepPath(t))
+		pid := p.Process.Pid
+		held, err := openTarget(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		endProcess(p)
+		if err := os.WriteFile(next, fmt.Append(nil, pid-1), 0); err != nil {
+			t.Fatal(err)
+		}
+		again := startProcess(t, sleepPath(t))
+		same := again.Process.Pid == pid
+		alive := held.alive()
+		held.close()
+		if !same {
+			continue // another program of the host was faster
+		}
+		if alive == nil {
+			t.Error("the new process passes for the old one")
+		}
+		return
+	}
+	need(t, "a quieter host: no number could be used again in 50 tries", false)
 }
 
 // In a network namespace of its own there is no connector, and it says so at once.

@@ -184,7 +184,7 @@ func TestRestart(t *testing.T) {
 		if s := c.State(); s.Known {
 			t.Errorf("known by a round from before: %+v", s)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if s := c.State(); !s.Healthy {
 			t.Errorf("%+v; want the round asked for to have run at once", s)

@@ -63,19 +63,20 @@ func (t *target) alive() error {
 		return fmt.Errorf("%s exited", t)
 	}
 	s, err := readStat(t.pid)
+	known := err == nil // else /proc has become hidden: the pidfd alone must do
 	switch {
 	case t.ended():
 		return fmt.Errorf("%s exited", t)
-	case err != nil:
-		// The pidfd, which cannot err, says alive. /proc may have become hidden.
-		return nil
-	case s.start != t.start:
+	case known && s.start != t.start:
 		return fmt.Errorf("%s exited: its number means another process now", t)
-	case s.dying():
+	case known && s.dying():
 		return fmt.Errorf("%s is exiting", t)
 	}
 	return nil
 }
+
+// same reports whether both are one process.
+func (t *target) same(other *target) bool { return t.pid == other.pid && t.start == other.start }
 
 // newTarget completes a target from a pidfd that is certain to mean pid, and
 // closes the pidfd when it returns an error.
@@ -215,8 +216,7 @@ func dialError(where string, err error) error {
 	case errors.Is(err, unix.EAGAIN):
 		return fmt.Errorf("%s: its queue of connections is full", where)
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err // without the address, which is named once
 	}
 	return fmt.Errorf("%s: %w", where, err)
@@ -289,7 +289,7 @@ func findByName(name string) (*target, error) {
 		if err != nil {
 			continue // gone since, or a zombie
 		}
-		if t.comm != name { // the number was used again since, or it has become another program
+		if t.comm != name || t.alive() != nil { // the number was used again since, or it is on its way out
 			t.close()
 			continue
 		}
