@@ -82,11 +82,11 @@ func (l *Lab) WaitHeld(ctx context.Context, limit time.Duration, want ...string)
 
 // Capture records all frames on the switch in a file, for wireshark or tcpdump
 // -r, until it is stopped or the lab closes. Each frame is there for each port
-// that it passes.
+// that it passes. tcpdump needs real root, and writes the file as root.
 func (l *Lab) Capture(file string) (*Process, error) {
 	path, err := findProgram("tcpdump")
 	if err != nil {
 		return nil, err
 	}
-	return l.start(l.net.sw, "switch", "tcpdump", nil, path, "-i", "any", "-n", "-U", "-w", file)
+	return l.start(l.net.sw, "switch", "tcpdump", nil, path, "-Z", "root", "-i", "any", "-n", "-U", "-w", file)
 }
