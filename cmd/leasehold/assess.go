@@ -101,6 +101,7 @@ func assess(f facts) ServiceStatus {
 		s.assessEtcd(f)
 		s.Members = assessMembers(f)
 		s.Wrong = append(s.Wrong, wrongHere(f)...)
+		s.Wrong = append(s.Wrong, orphaned(f)...)
 	}
 	s.Wrong = append(s.Wrong, wrongCopies(f)...)
 	s.conclude(f)
@@ -218,6 +219,17 @@ func wrongHere(f facts) []string {
 		}
 	}
 	return wrong
+}
+
+// orphaned notices the long tenure of a pause whose daemon is gone when the pause
+// is over: should its host be off as well, nobody answers until the tenure ends.
+func orphaned(f facts) []string {
+	if !holds(f.view) || f.view.Pause != nil || f.view.Member(f.view.Holder.Node) != nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("the daemon of the holder %s is gone, and nobody may take over before its tenure of up to %s ends; "+
+		"start it, or, when that host is off, type: leasehold release --force %s",
+		f.view.Holder.Node, time.Duration(f.view.Holder.TTL), f.service.Name)}
 }
 
 // wrongCopies names the copies that should not be as they are, whoever holds.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -121,6 +123,9 @@ func (c *Config) serviceNames() []string {
 // with it comes back at once, as Problems. It opens no other file.
 func LoadConfig(file string, hostname func() (string, error)) (*Config, error) {
 	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, Problems{{File: file, What: "is not for this user; use sudo, or join the group that owns it"}}
+	}
 	if err != nil {
 		return nil, Problems{{File: file, What: fmt.Sprintf("%v; name another file with --config", err)}}
 	}

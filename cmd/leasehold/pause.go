@@ -132,9 +132,13 @@ func (a *app) pause(ctx context.Context, flags pauseFlags, args []string) error 
 // daemon that is stopped would still take the VIP along.
 func (a *app) awaitPause(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service, length time.Duration) error {
 	var v election.View
+	need := max(length, svc.TTL)
+	if length == 0 {
+		need = longestTTL // the holder takes a day, and renews it
+	}
 	ok, err := poll(ctx, 50*time.Millisecond, func(ctx context.Context) (done bool, err error) {
 		v, err = election.Read(ctx, c, svc.Name)
-		return err == nil && (!holds(v) || time.Duration(v.Holder.TTL) > max(length, svc.TTL)), err
+		return err == nil && (!holds(v) || time.Duration(v.Holder.TTL) > need), err
 	})
 	switch {
 	case err != nil:

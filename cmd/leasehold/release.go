@@ -142,7 +142,8 @@ func (a *app) forceRelease(ctx context.Context, flags releaseFlags, cfg *Config,
 			return err
 		}
 	case v.Member(holder) != nil:
-		return fmt.Errorf("release %s: the daemon of %s is alive, and its host has the VIP; use leasehold switchover, or stop that daemon first", svc.Name, holder)
+		return fmt.Errorf("release %s: the daemon of %s is registered in etcd, so it lives, or has died within the last seconds; "+
+			"use leasehold switchover while it lives, or wait until leasehold status shows it gone", svc.Name, holder)
 	default:
 		if err := a.confirmOff(flags.yes, holder, svc.Name); err != nil {
 			return err
@@ -150,7 +151,7 @@ func (a *app) forceRelease(ctx context.Context, flags releaseFlags, cfg *Config,
 	}
 	// The clock of this etcd call starts after the operator has typed.
 	return a.withEtcd(ctx, flags.timeout, cfg, func(ctx context.Context, c *election.Cluster) error {
-		if err := election.ForceRelease(ctx, c, svc.Name, "forced by the operator", operator(os.Getenv)); err != nil {
+		if err := election.ForceRelease(ctx, c, svc.Name, "released by hand", operator(os.Getenv)); err != nil {
 			return etcdTrouble(cfg, "release "+svc.Name, err)
 		}
 		_, err := fmt.Fprintf(a.out, "%s: the tenure of %s is released; an eligible node takes over now\n", svc.Name, holder)

@@ -38,8 +38,8 @@ func (m MemberStatus) row(now time.Time) []string {
 	if m.Left != nil {
 		left = short(time.Duration(*m.Left * float64(time.Second)))
 	}
-	role := m.Role
-	if role == "holder" {
+	role := "Standby"
+	if m.Role == "holder" {
 		role = "Holder"
 	}
 	return []string{name, role, m.State, prio, left, moment(m.Since, now), clean(m.Version)}

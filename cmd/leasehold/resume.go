@@ -62,7 +62,7 @@ func (a *app) awaitResume(ctx context.Context, cfg *Config, c *election.Cluster,
 			return err == nil, err
 		}
 		gone := v.Member(v.Holder.Node) == nil
-		return gone || time.Duration(v.Holder.TTL) <= longestTTL && time.Duration(v.Holder.TTL) <= svc.TTL, nil
+		return gone || time.Duration(v.Holder.TTL) <= svc.TTL, nil
 	})
 	switch {
 	case err != nil:

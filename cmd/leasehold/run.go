@@ -59,7 +59,7 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	defer func() { _ = lock.Close() }() // gives the lock back
 	log := newLogger(cfg.Log, a.err, getenv)
 	for _, n := range cfg.Notes {
-		log.Warn("configuration", "note", n.String())
+		log.Info("configuration", "note", n.String())
 	}
 	cluster, err := openEtcd(cfg, log.Named("etcd"))
 	if err != nil {

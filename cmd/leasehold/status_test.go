@@ -167,6 +167,7 @@ func TestWrong(t *testing.T) {
 		"stray copy, etcd gone":       {func(f *facts) { f.etcdErr, f.copies[0].Right = errors.New("gone"), false }, "stray copy"},
 		"holder key of a stranger":    {func(f *facts) { f.view.Holder.Bad = "not JSON" }, "holder key is not ours"},
 		"tenure key of a stranger":    {func(f *facts) { f.view.Tenure.Bad = "not JSON" }, "tenure key is not ours"},
+		"daemon gone after a pause":   {func(f *facts) { f.view.Members = f.view.Members[1:] }, "release --force mysql"},
 		"right VIP on the wrong host": {func(f *facts) { f.node = "db20-026" }, "not the holder (db20-024 is)"},
 	} {
 		t.Run(name, func(t *testing.T) {

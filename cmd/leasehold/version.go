@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -26,7 +25,7 @@ func versionText() string {
 			return s.Value[:min(len(s.Value), 12)]
 		}
 	}
-	return cmp.Or(info.Main.Version, "dev")
+	return "dev"
 }
 
 func (a *app) versionCommand() *cobra.Command {

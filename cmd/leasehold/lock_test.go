@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLock(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	first, err := lockRunDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = lockRunDir(dir)
+	if want := fmt.Sprintf("another leasehold runs here, pid %d", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lockRunDir(dir)
+	if err != nil {
+		t.Fatalf("after it was given back: %v", err)
+	}
+	again.Close()
+}
+
+func TestLockRefused(t *testing.T) {
+	file := writeFile(t, "run", "", 0o600)
+	if _, err := lockRunDir(file); err == nil || !strings.Contains(err.Error(), "make run_dir") {
+		t.Errorf("a file for a folder: got %v", err)
+	}
+}
+
+// release is refused while a daemon has the lock.
+func TestReleaseWhileRunning(t *testing.T) {
+	file := configFile(t)
+	lock, err := lockRunDir(filepath.Join(filepath.Dir(file), "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	code, _, stderr := leasehold(t, "release", "-c", file)
+	if code != exitRuntime || !strings.Contains(stderr, "another leasehold runs here") || !strings.Contains(stderr, "systemctl stop leasehold") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
