@@ -123,7 +123,7 @@ func (l *Lab) boot(ctx context.Context) error {
 	defer cg.Close()
 
 	// Its life ends with Close, not with ctx: hence no CommandContext.
-	l.nspawn = exec.Command("systemd-nspawn", //nolint:noctx // see above
+	l.nspawn = exec.Command("systemd-nspawn",
 		"--directory="+l.path("ov", "root"), "--machine="+filepath.Base(l.base),
 		"--register=no", "--keep-unit", // there is no systemd outside to tell
 		"--link-journal=no", "--quiet", "--console=pipe", "--notify-ready=yes",
