@@ -34,6 +34,9 @@ func TestBind(t *testing.T) {
 			t.Errorf("copy %+v; want right, with 3s", c)
 		}
 	}
+	if got := routes(t); !strings.Contains(got, "local "+vip6+" dev eth0") {
+		t.Errorf("no local route of %s after Bind:\n%s", vip6, got)
+	}
 	shown := ip(t, nil, "-o", "addr", "show", "dev", dev)
 	for _, want := range []string{
 		vip4 + "/24 scope global secondary dynamic eth0:1\\",

@@ -45,6 +45,8 @@ func TestReadOnlySysctls(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("with read-only sysctls: %v\n%s", err, out)
+	} else {
+		t.Logf("%s", out)
 	}
 }
 
