@@ -4,17 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"leasehold/election"
 	"leasehold/internal/health"
@@ -45,6 +40,8 @@ type unit struct {
 
 // daemon runs until a signal, or until something that must not end has ended.
 func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error) {
+	ctx, hup, stop := signals(ctx)
+	defer stop()
 	cfg, err := a.load()
 	if err != nil {
 		return err
@@ -77,7 +74,13 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 		return fmt.Errorf("run: %w", err)
 	}
 	log.Info("starting", "version", versionText(), "node", cfg.Node, "services", cfg.serviceNames(), "config", cfg.File)
-	err = supervise(ctx, cfg, units, status, notify, log)
+	loops, observers := tasks(units)
+	observers = append(observers,
+		task{"signals", func(ctx context.Context) error { return hangups(ctx, hup, log) }},
+		task{"status socket", func(ctx context.Context) error {
+			return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
+		}})
+	err = supervise(ctx, loops, observers, notify.Stopping, log)
 	log.Info("stopped", "err", err)
 	return err
 }
@@ -120,6 +123,17 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 	return units, nil
 }
 
+// tasks returns what is to be run: the loops, and what they look at and act
+// through.
+func tasks(units []unit) (loops, observers []task) {
+	for _, u := range units {
+		loops = append(loops, task{"service " + u.name, u.loop.Run})
+		observers = append(observers,
+			task{"vip " + u.name, u.set.Run}, task{"health " + u.name, u.checks.Run}, task{"election " + u.name, u.candidate.Run})
+	}
+	return loops, observers
+}
+
 // closeUnits closes the sockets of what has ended.
 func closeUnits(units []unit) {
 	for _, u := range units {
@@ -146,79 +160,6 @@ func checkConfigs(file string, s *Service, getenv func(string) string) ([]health
 		configs = append(configs, h)
 	}
 	return configs, problems
-}
-
-// supervise runs everything, and returns when all of it has ended. Two contexts:
-// a signal or a failure stops the loops only; what they look at and act through
-// goes on until the last of them has let go, so that the lease outlives the
-// address and never the reverse.
-func supervise(ctx context.Context, cfg *Config, units []unit, status net.Listener, notify *notifier, log hclog.Logger) error {
-	signals, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	observing, endObserving := context.WithCancel(context.WithoutCancel(ctx))
-	defer endObserving()
-	g, stopping := errgroup.WithContext(signals)
-	observer := func(what string, run func(context.Context) error) {
-		g.Go(func() error {
-			err := run(observing)
-			switch {
-			case err != nil:
-				return fmt.Errorf("%s: %w", what, err)
-			case observing.Err() == nil:
-				return fmt.Errorf("%s ended by itself", what)
-			}
-			return nil
-		})
-	}
-	var loops sync.WaitGroup
-	for _, u := range units {
-		observer("vip "+u.name, u.set.Run)
-		observer("health "+u.name, u.checks.Run)
-		observer("election "+u.name, u.candidate.Run)
-		loops.Add(1)
-		g.Go(func() error {
-			defer loops.Done()
-			if err := u.loop.Run(stopping); err != nil {
-				return fmt.Errorf("service %s: %w", u.name, err)
-			}
-			if stopping.Err() == nil {
-				return fmt.Errorf("service %s ended by itself", u.name)
-			}
-			return nil
-		})
-	}
-	observer("status socket", func(ctx context.Context) error {
-		return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
-	})
-	g.Go(func() error { hangups(observing, log); return nil })
-	g.Go(func() error {
-		<-stopping.Done()
-		notify.Stopping()
-		log.Info("stopping", "why", context.Cause(stopping))
-		return nil
-	})
-	g.Go(func() error {
-		loops.Wait()
-		endObserving()
-		return nil
-	})
-	return g.Wait()
-}
-
-// hangups keeps SIGHUP from ending the daemon, until there is something for it
-// to do.
-func hangups(ctx context.Context, log hclog.Logger) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			log.Warn("reload comes with a later release, restart to read the configuration again")
-		}
-	}
 }
 
 // reply is what the status socket says now.
