@@ -222,7 +222,7 @@ func TestBindIsAllOrNothing(t *testing.T) {
 func TestHostAddressSurvives(t *testing.T) {
 	for name, vanish := range map[string]func(*testing.T, *Set){
 		"release": func(t *testing.T, s *Set) { release(t, s) },
-		"expiry": func(t *testing.T, s *Set) {
+		"expiry": func(t *testing.T, _ *Set) {
 			await(t, "expiry", func() bool { return len(copies(t, spec4)) == 0 })
 		},
 	} {
@@ -388,8 +388,7 @@ func readError(t *testing.T, c net.Conn) error {
 		t.Fatal(err)
 	}
 	_, err := c.Read(make([]byte, 1))
-	var errno unix.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		return errno
 	}
 	return err

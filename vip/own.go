@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrOwnAddress: a VIP equals an address that seems to be the host's own. It
-// is neither bound nor removed then.
+// ErrOwnAddress says that a VIP equals an address that seems to be the host's
+// own. It is neither bound nor removed then.
 var ErrOwnAddress = errors.New("is the host's own address")
 
 // OwnAddress returns an error that wraps ErrOwnAddress when one of the VIPs

@@ -85,7 +85,7 @@ func (s *Set) clear(ctx context.Context, match func(found) bool) error {
 			case s.own(r, f):
 				own = append(own, ownError(f))
 			default:
-				left = append(left, f.Copy.String())
+				left = append(left, f.String())
 			}
 		}
 		if len(left) == 0 && len(own) == 0 {

@@ -59,7 +59,7 @@ func (s *Set) resetClients(ctx context.Context, by boottime.Instant) (found bool
 			s.cannotReset(err)
 			break
 		}
-		if n == 0 || boottime.Now() >= by || ctx.Err() != nil {
+		if n == 0 || over(ctx, by) {
 			break
 		}
 	}
@@ -67,6 +67,10 @@ func (s *Set) resetClients(ctx context.Context, by boottime.Instant) (found bool
 		s.log.Info("client sessions reset", "sessions", total, "took", boottime.Now().Sub(start))
 	}
 	return total > 0
+}
+
+func over(ctx context.Context, by boottime.Instant) bool {
+	return boottime.Now() >= by || ctx.Err() != nil
 }
 
 func (s *Set) cannotReset(err error) {
@@ -110,7 +114,7 @@ func (d diag) resetAll(ctx context.Context, specs []Spec, by boottime.Instant) (
 				return total, fmt.Errorf("list the TCP sessions of %s: %w", ip, err)
 			}
 			for _, id := range sessions {
-				if boottime.Now() >= by || ctx.Err() != nil {
+				if over(ctx, by) {
 					return total, nil
 				}
 				switch err := d.destroy(family, id); {

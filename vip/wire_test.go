@@ -117,8 +117,9 @@ func parseFrame(b []byte) (seen, bool) {
 			s.bad = fmt.Sprintf("%+v from %s to %s hop limit %d", na, source, target, f.Payload[7])
 		}
 		return s, true
+	default:
+		return seen{}, false
 	}
-	return seen{}, false
 }
 
 func (c *sniffer) all() []seen {
