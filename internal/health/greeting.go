@@ -78,6 +78,8 @@ type greeted struct {
 	left     int
 }
 
+var errHungUp = errors.New("it hung up without a greeting")
+
 var errTooMuch = errors.New("it sent more than a check can have asked for")
 
 func (g *greeted) Read(b []byte) (int, error) {
@@ -115,7 +117,7 @@ func greet(ctx context.Context, network, address string) (*greeted, error) {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("no greeting: %w", ctx.Err())
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, errors.New("it hung up without a greeting")
+			return nil, errHungUp
 		}
 		return nil, err
 	}

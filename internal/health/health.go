@@ -17,7 +17,9 @@
 // within Fall × Interval + Timeout.
 //
 // The process check is different: the end of a process is a fact that the kernel
-// reports, not a probe that can err, and counts at once.
+// reports, not a probe that can err, and counts at once. So it does when mysqld
+// hangs up on the mysql check and takes no new connection: that is how a shutdown
+// begins, whose end can be minutes away.
 package health
 
 import (

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 )
 
 // mysqlProbe asks a mysqld. It uses the driver without database/sql, whose pool
@@ -41,6 +43,7 @@ const (
 	erTooManyUserConns = 1203
 	erUserLimit        = 1226 // the user's max_user_connections and its likes
 	erUnknownVariable  = 1193
+	erShutdown         = 1053 // server shutdown in progress
 )
 
 // refusals are the errors with which a mysqld that works turns the check's user
@@ -107,19 +110,73 @@ func (p *mysqlProbe) probe(ctx context.Context) (string, error) {
 	if left := p.panicked.Add(panicPause).Sub(begin); !p.panicked.IsZero() && left > 0 {
 		return "", fmt.Errorf("its login was malformed, next try in %s", left.Round(time.Second))
 	}
-	kept := p.conn != nil
+	kept, gone := p.conn != nil, false
 	answer, err := p.ask(ctx)
 	if err != nil && kept && ctx.Err() == nil {
 		// The kept connection may have been killed or timed out, which says
 		// nothing about mysqld; a new one does.
 		p.close()
 		answer, err = p.ask(ctx)
+		gone = err != nil && broken(err)
 	}
 	if err == nil {
 		return p.judge(answer)
 	}
 	p.close()
-	return p.judgeError(ctx, err, begin)
+	detail, err := p.judgeError(ctx, err, begin)
+	if gone {
+		err = goneError{err}
+	}
+	return detail, err
+}
+
+// broken reports whether err on a new connection means that mysqld is not there,
+// or is shutting down: then it may accept, and hang up at once.
+func broken(err error) bool {
+	for _, target := range []error{
+		unix.ECONNREFUSED, unix.ENOENT, unix.ECONNRESET, unix.EPIPE, errHungUp, mysql.ErrInvalidConn, driver.ErrBadConn,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && e.Number == erShutdown
+}
+
+// watchHangup waits, while the kept connection is idle, for mysqld to say
+// anything on it: that can only be farewell.
+func (p *mysqlProbe) watchHangup() (<-chan struct{}, func()) {
+	if p.conn == nil {
+		return nil, func() {}
+	}
+	wire := p.wire.Conn
+	socket, ok := wire.(syscall.Conn)
+	if !ok {
+		return nil, func() {}
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil, func() {}
+	}
+	gone, done := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(done)
+		var b [1]byte
+		err := raw.Read(func(fd uintptr) bool {
+			_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			return !errors.Is(err, unix.EAGAIN)
+		})
+		if err == nil { // else it is the deadline of stop
+			close(gone)
+		}
+	}()
+	return gone, func() {
+		// A connection that does not take a deadline is broken; the round sees it.
+		_ = wire.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		_ = wire.SetReadDeadline(time.Time{})
+	}
 }
 
 // answer is one row of variables: what mysqld said, as text.

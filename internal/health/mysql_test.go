@@ -27,11 +27,28 @@ func TestMySQLStopsAndRestarts(t *testing.T) {
 	if err := s.cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	r.sick("mysql: " + s.socket + " does not exist")
+	r.sick("mysql: " + s.socket + ": nobody listens (no such file or directory)")
 	s.start()
 	r.healthy()
 	s.kill()
 	r.sick("mysql: " + s.socket + ": nobody listens")
+}
+
+// A mysqld that shuts down hangs up and stops listening, long before its process
+// ends. The check hears of it between its rounds.
+func TestMySQLHangsUp(t *testing.T) {
+	s := newServer(t, "--skip-networking")
+	r := runChecks(t, true, Config{Name: "mysql", MySQL: s.check(), Interval: time.Minute, Fall: 3})
+	r.healthy()
+	s.do("KILL USER leasehold") // its connection only: another round, another connection
+	begin := time.Now()
+	s.signal(syscall.SIGTERM)
+	r.sick("mysql: ")
+	t.Logf("noticed after %s", time.Since(begin))
+	if err := s.cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ended after %s", time.Since(begin))
 }
 
 // A mysqld that hangs still accepts connections. The check must notice within

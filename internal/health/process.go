@@ -29,13 +29,14 @@ func newProcessCheck(p Process, useConnector bool, log hclog.Logger) *processChe
 // watch is the work of one process check while it runs.
 type watch struct {
 	*Checks
-	ck     *check
-	conn   *connector       // nil where there is none
-	events <-chan procEvent // of conn; nil where there is none
-	last   *target          // the process that ended last; held so that it is not found again
-	ending string           // how last ended
-	lost   time.Time        // when last was seen to end
-	wg     sync.WaitGroup
+	ck      *check
+	conn    *connector       // nil where there is none
+	events  <-chan procEvent // of conn; nil where there is none
+	last    *target          // the process that ended last; held so that it is not found again
+	ending  string           // how last ended
+	exiting bool             // ending is to be written again once last has ended
+	lost    time.Time        // when last was seen to end
+	wg      sync.WaitGroup
 }
 
 // watchProcess runs a process check until ctx ends.
@@ -94,8 +95,11 @@ func (w *watch) find(ctx context.Context) *target {
 			return t
 		}
 		detail := err.Error()
-		if w.ending != "" {
-			detail = w.ending // says more than that nobody listens now
+		if w.last != nil { // says more than that nobody listens now
+			if w.exiting && w.last.ended() {
+				w.exiting, w.ending = false, w.last.String()+" exited"
+			}
+			detail = w.ending
 		}
 		w.report(w.ck, outcome{generation: generation, fact: true, detail: detail, took: time.Since(begin)})
 		select {
@@ -159,6 +163,7 @@ func (w *watch) hold(ctx context.Context, t *target) {
 		generation, begin := w.begun(), time.Now()
 		if err := t.alive(); err != nil {
 			w.lose(t, err.Error())
+			w.exiting = true // as far as is known
 			return
 		}
 		w.report(w.ck, outcome{generation: generation, ok: true, fact: true, detail: t.String() + t.note, took: time.Since(begin)})
@@ -193,7 +198,7 @@ func (w *watch) hold(ctx context.Context, t *target) {
 
 // lose reports the end of a process and keeps it as the last one.
 func (w *watch) lose(t *target, ending string) {
-	w.last, w.ending, w.lost = t, ending, time.Now()
+	w.last, w.ending, w.lost, w.exiting = t, ending, time.Now(), false
 	w.report(w.ck, outcome{generation: w.begun(), fact: true, detail: ending})
 }
 
@@ -205,7 +210,7 @@ func (w *watch) afterthought(e procEvent, ok bool) {
 		return
 	}
 	if w.last != nil && e.tgid == w.last.pid && (e.fatal() || e.pid == e.tgid) {
-		w.ending = w.last.String() + " exited (" + e.cause() + ")"
+		w.ending, w.exiting = w.last.String()+" exited ("+e.cause()+")", false
 	}
 }
 

@@ -63,20 +63,55 @@ func nextSlot(slot, now time.Time, interval, timeout time.Duration, timedOut boo
 	return next
 }
 
+// hangup is what a prober may have besides: it tells between rounds that the
+// other side has hung up. gone is nil or is closed then; stop must be called
+// before the next round.
+type hangup interface {
+	watchHangup() (gone <-chan struct{}, stop func())
+}
+
+// hangupPause is the least time from one round for a hang-up to the next, for
+// servers that hang up after every answer.
+const hangupPause = 100 * time.Millisecond
+
+// goneError is a failure that counts at once: the other side hung up, and on a
+// new connection as well, or nobody listens there any more.
+type goneError struct{ error }
+
 // runRounds runs a probing check until ctx ends.
 func (c *Checks) runRounds(ctx context.Context, ck *check, slot time.Time) {
 	defer ck.probe.close()
 	interval, timeout := ck.cfg.Interval, ck.cfg.Timeout
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	watcher, _ := ck.probe.(hangup)
+	var hungUp bool     // the round to come is for a hang-up
+	var pause time.Time // no round for a hang-up is due before
 	for {
+		var gone <-chan struct{}
+		stop := func() {}
+		if watcher != nil && !hungUp {
+			gone, stop = watcher.watchHangup()
+		}
 		select {
 		case <-ctx.Done():
+			stop()
 			return
 		case <-timer.C:
+		case <-gone:
+			stop()
+			hungUp, slot = true, time.Now()
+			if slot.Before(pause) {
+				slot = pause
+			}
+			pause = slot.Add(hangupPause)
+			timer.Reset(time.Until(slot))
+			continue
 		case <-ck.wake:
 			slot = time.Now()
 		}
+		stop()
+		hungUp = false
 		select {
 		case <-ck.wake: // the round about to begin is the one asked for
 		default:
@@ -95,6 +130,7 @@ func (c *Checks) runRounds(ctx context.Context, ck *check, slot time.Time) {
 		o.ok, o.detail = err == nil, detail
 		if err != nil {
 			o.detail = err.Error()
+			_, o.fact = errors.AsType[goneError](err)
 		}
 		c.report(ck, o)
 		slot = nextSlot(slot, now, interval, timeout, err != nil && !now.Before(deadline))

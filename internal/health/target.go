@@ -208,9 +208,9 @@ func socketPeer(ctx context.Context, path string) (pid, pidfd int, err error) {
 func dialError(where string, err error) error {
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("%s: nobody listens (connection refused)", where)
+		return fmt.Errorf("%s: nobody listens (%w)", where, unix.ECONNREFUSED)
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%s does not exist", where)
+		return fmt.Errorf("%s: nobody listens (%w)", where, unix.ENOENT)
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%s: permission denied for the daemon's user", where)
 	case errors.Is(err, unix.EAGAIN):
