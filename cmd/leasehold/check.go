@@ -75,7 +75,6 @@ func (s *Service) summary(w io.Writer) {
 			fmt.Fprintf(w, "  %-9s %s\n", key, line)
 			key = ""
 		}
-
 	}
 	fmt.Fprintf(w, "\nservice %s\n", s.Name)
 	for _, v := range s.VIPs {

@@ -111,7 +111,7 @@ func TestRefused(t *testing.T) {
 		"unknown key in service":  {with(t, "preempt:", "pre_empt:"), 10, []string{`unknown key "pre_empt" in services.mysql`, `did you mean "preempt"?`}},
 		"key cut short":           {with(t, "priority:", "prio:"), 9, []string{`did you mean "priority"?`}},
 		"unknown key in a check":  {with(t, "timeout: 1s", "time_out: 1s"), 13, []string{`unknown key "time_out" in checks.mysql`, `did you mean "timeout"?`}},
-		"unknown kind of check":   {with(t, "- process:", "- proces:"), 12, []string{`unknown key "proces"`, `did you mean "process"?`}},
+		"unknown kind of check":   {with(t, "- process:", "- proc:"), 12, []string{`unknown key "proc"`, `did you mean "process"?`}},
 		"key like nothing at all": {with(t, "node: db20-024", "xyzzyplugh: 1"), 1, []string{`unknown key "xyzzyplugh" in the file; it takes etcd, log, node, run_dir, services`}},
 
 		"ttl that leaves no room": {with(t, "ttl: 3s", "ttl: 2s"), 8, []string{
@@ -147,6 +147,8 @@ func TestRefused(t *testing.T) {
 		"services empty":                   {good[:strings.Index(good, "  mysql:")], 5, []string{"services has no value"}},
 		"no etcd":                          {"node: a\n" + good[strings.Index(good, "services:"):], 0, []string{"etcd is missing"}},
 		"embedded etcd":                    {with(t, "  tls:", "  embedded: {dir: /var/lib/leasehold}\n  tls:"), 4, []string{"later release", "endpoints"}},
+		"etcd behind the VIP":              {with(t, "10.20.8.27", "10.20.8.188"), 3, []string{"is a VIP of services.mysql (line 7)", "own addresses"}},
+		"check by way of the VIP":          {with(t, "- process: {pidfile: /run/mysqld/mysqld.pid}", "- tcp: {address: \"10.20.8.188:3306\"}"), 12, []string{"no standby could pass it"}},
 		"no endpoints":                     {with(t, "  endpoints: [https://10.20.8.50:2379, https://10.20.8.27:2379, https://10.20.8.28:2379]\n", ""), 3, []string{"etcd.endpoints is missing"}},
 		"endpoint twice":                   {with(t, "10.20.8.27", "10.20.8.50"), 3, []string{"is there twice (first on line 3)"}},
 		"endpoint without port":            {with(t, "10.20.8.27:2379", "10.20.8.27"), 3, []string{"has no port", "write https://10.20.8.27:2379"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,16 +111,14 @@ func (d DaemonStatus) text() string {
 	if !d.OK {
 		return d.Error
 	}
-	text := fmt.Sprintf("pid %d, version %s, said %s ago: %s", d.PID, d.Version, ms(d.AgeMS), d.Loop.Role)
-	for _, more := range []string{d.Loop.Waiting, d.Loop.Failing, d.Loop.EtcdTrouble} {
-		if more != "" {
-			text += "; " + more
-		}
+	parts := []string{
+		fmt.Sprintf("pid %d, version %s, said %s ago: %s", d.PID, d.Version, ms(d.AgeMS), d.Loop.Role),
+		d.Loop.Waiting, d.Loop.Failing, d.Loop.EtcdTrouble,
 	}
-	if !d.Loop.LinkUp && d.Loop.LinkWhy != "" {
-		text += "; link: " + d.Loop.LinkWhy
+	if !d.Loop.LinkUp {
+		parts = append(parts, d.Loop.LinkWhy)
 	}
-	return text
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
 
 func renderChecks(w io.Writer, d DaemonStatus, now time.Time, width int) {

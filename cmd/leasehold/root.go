@@ -47,7 +47,7 @@ type app struct {
 // is for.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{in: stdin, out: stdout, err: stderr}
-	root := a.rootCommand()
+	root := a.rootCommand()                   //nolint:contextcheck // cobra hands each command the context of ExecuteContext
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for os.Args
 	root.SetIn(stdin)
 	root.SetOut(stdout)

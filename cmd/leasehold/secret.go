@@ -37,10 +37,10 @@ func (Secret) GoString() string { return hidden }
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
 // MarshalText hides the text from every encoder that asks.
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil } //nolint:unparam // encoding.TextMarshaler
 
 // MarshalJSON hides the text.
-func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil }
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil } //nolint:unparam // json.Marshaler
 
 // SecretFile is where a secret is read from: a path, or a systemd credential
 // written as ${CREDENTIALS_DIRECTORY}/name.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -41,10 +40,10 @@ func (d configDecoder) name(what, s string, at int) {
 func validate(r *report, cfg *Config, hostname func() (string, error)) {
 	validateNode(r, cfg, hostname)
 	validateEtcd(r, &cfg.Etcd)
-	seen := map[netip.Addr]claim{}
 	for i := range cfg.Services {
-		validateService(r, &cfg.Services[i], seen)
+		validateService(r, &cfg.Services[i])
 	}
+	validateVIPs(r, cfg)
 }
 
 func validateNode(r *report, cfg *Config, hostname func() (string, error)) {
@@ -110,9 +109,9 @@ func validateEtcd(r *report, e *EtcdConfig) {
 // parseEndpoint returns an endpoint with its scheme, or what is wrong with it.
 // Without a scheme the tls section decides.
 func parseEndpoint(text string, tls bool) (endpoint, why string) {
-	scheme, wrong := "http", "https"
+	scheme := "http"
 	if tls {
-		scheme, wrong = wrong, scheme
+		scheme = "https"
 	}
 	if !strings.Contains(text, "://") {
 		text = scheme + "://" + text
@@ -141,14 +140,7 @@ func parseEndpoint(text string, tls bool) (endpoint, why string) {
 	return u.Scheme + "://" + u.Host, ""
 }
 
-// claim is where an address was first given out.
-type claim struct {
-	service string
-	prefix  netip.Prefix
-	line    int
-}
-
-func validateService(r *report, s *Service, seen map[netip.Addr]claim) {
+func validateService(r *report, s *Service) {
 	if why := checkTTL(s.TTL); why != "" {
 		r.problem(s.ttlLine, "services.%s.%s", s.Name, why)
 	} else if note := noteTTL(s.TTL); note != "" {
@@ -156,19 +148,5 @@ func validateService(r *report, s *Service, seen map[netip.Addr]claim) {
 	}
 	if s.PreemptDelay > 0 && !s.Preempt {
 		r.problem(s.preemptDelayLine, "services.%s.preempt_delay does nothing without preempt: true; write that, or take the line out", s.Name)
-	}
-	for _, v := range s.VIPs {
-		p := v.Spec.Prefix
-		before, twice := seen[p.Addr()]
-		if !twice {
-			seen[p.Addr()] = claim{s.Name, p, v.line}
-			continue
-		}
-		as := ""
-		if before.prefix != p {
-			as = fmt.Sprintf(" as %s", before.prefix)
-		}
-		r.problem(v.line, "services.%s.vips: %s is a VIP of services.%s%s already (line %d), and two elections would put it on two hosts; take one out",
-			s.Name, p, before.service, as, before.line)
 	}
 }

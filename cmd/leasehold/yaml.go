@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -66,7 +67,7 @@ func (d decoder) document(b []byte, top keys) {
 // syntax reports what the parser could not read.
 func (d decoder) syntax(err error) {
 	at, what := 0, err.Error()
-	if e, ok := err.(yaml.Error); ok {
+	if e := yaml.Error(nil); errors.As(err, &e) {
 		what = e.GetMessage()
 		if t := e.GetToken(); t != nil && t.Position != nil {
 			at = t.Position.Line
