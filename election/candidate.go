@@ -32,14 +32,18 @@ type Candidate struct {
 	changed chan struct{} // State may have changed
 }
 
-// New returns a candidate that does nothing yet.
+// New returns a candidate that does nothing yet. It reads what an earlier
+// process of this boot left, so that the first State already says that its VIP
+// may stay.
 func New(cfg Config, cluster *Cluster, log hclog.Logger) *Candidate {
 	cfg.Endpoints = cluster.Size()
-	return &Candidate{
+	c := &Candidate{
 		cluster: cluster, log: log, cfg: cfg,
 		clk:  clock{now: boottime.Now, wall: time.Now},
 		core: newCore(cfg, nil), kick: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
+	c.restore()
+	return c
 }
 
 // State returns what is known now. A wish made before is in it.
@@ -129,7 +133,6 @@ const closing = 3 * time.Second
 // Run takes part in the election until ctx is done, then gives back what this
 // node holds and returns nil. The VIP must be gone by then, or Leave called.
 func (c *Candidate) Run(ctx context.Context) error {
-	c.restore()
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	defer func() {
@@ -212,10 +215,7 @@ func (c *Candidate) restore() {
 	if err != nil {
 		c.log.Warn("state of the last run", "err", err)
 	}
-	c.mu.Lock()
 	c.core.saved = s
-	c.mu.Unlock()
-	signal(c.changed)
 }
 
 // store keeps the state file in step with the tenure.

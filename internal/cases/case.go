@@ -1,0 +1,157 @@
+package cases
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"leasehold/internal/lab"
+)
+
+// Case is one row of the operators' table, or one way to bring its fault about.
+type Case struct {
+	ID     string // of the table: N1
+	Name   string // what happens: "holder's NIC fails"
+	Expect string // in a few words, for the table
+	Run    func(context.Context, *Site) (Measured, error)
+}
+
+// Measured is what was seen from outside.
+type Measured struct {
+	lab.Report
+	Took time.Duration // from the fault to what was waited for; 0: nothing was
+	Note string
+}
+
+// String is the measured column.
+func (m Measured) String() string {
+	var b strings.Builder
+	if m.Took > 0 {
+		fmt.Fprintf(&b, "after %s, ", short(m.Took))
+	}
+	if m.Sent > 0 {
+		fmt.Fprintf(&b, "%s, gap %s, lost %d of %d", m.Path(), short(m.Gap.Length()), m.Lost, m.Sent)
+	}
+	if m.Note != "" {
+		fmt.Fprintf(&b, "; %s", m.Note)
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(b.String(), ", "), "; ")
+}
+
+func short(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
+// Row is one line of the printed table.
+type Row struct {
+	Case
+	Measured Measured
+	Err      error
+}
+
+// Table prints rows as operators read them.
+func Table(w io.Writer, rows []Row) error {
+	var errs []error
+	line := func(id, name, expect, verdict, measured string) {
+		_, err := fmt.Fprintf(w, "%-4s %-44s %-38s %-5s %s\n", id, name, expect, verdict, measured)
+		errs = append(errs, err)
+	}
+	line("case", "fault", "expected", "", "measured")
+	for _, r := range rows {
+		verdict := "ok"
+		if r.Err != nil {
+			verdict = "FAIL"
+		}
+		line(r.ID, r.Name, r.Expect, verdict, r.Measured.String())
+		if r.Err != nil {
+			for l := range strings.Lines(r.Err.Error()) {
+				_, err := fmt.Fprintf(w, "     %s\n", strings.TrimRight(l, "\n"))
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// never holds what must be true in every case: at no instant two hosts.
+func never(r lab.Report) error {
+	var errs []error
+	if len(r.Duals) > 0 {
+		errs = append(errs, fmt.Errorf("%d questions for the VIP were answered by two hosts, first %+v", len(r.Duals), r.Duals[0]))
+	}
+	if r.Overlap() > 0 {
+		errs = append(errs, fmt.Errorf("two kernels had the VIP for %v", r.Overlap()))
+	}
+	return errors.Join(errs...)
+}
+
+// moved holds that the VIP went from host a to host b within a limit, and back to
+// nobody.
+func moved(r lab.Report, limit time.Duration) error {
+	err := never(r)
+	if r.Path() != "a → b" {
+		err = errors.Join(err, fmt.Errorf("answered by %s, want a → b", r.Path()))
+	}
+	if r.Gap.Open || r.Gap.Length() > limit {
+		err = errors.Join(err, fmt.Errorf("%v without service, want at most %v", r.Gap.Length(), limit))
+	}
+	return err
+}
+
+// stayed holds that host a answered every probe.
+func stayed(r lab.Report) error {
+	err := never(r)
+	if r.Path() != "a" || r.Lost > 0 {
+		err = errors.Join(err, fmt.Errorf("answered by %s with %d probes lost, want a and none", r.Path(), r.Lost))
+	}
+	return err
+}
+
+// fault brings a fault about, waits for what shall follow, and reports.
+func (s *Site) fault(ctx context.Context, do, wait func() error) (Measured, error) {
+	from := time.Now()
+	if err := do(); err != nil {
+		return Measured{}, fmt.Errorf("bring the fault about: %w", err)
+	}
+	err := wait()
+	m := Measured{Took: time.Since(from)}
+	if err == nil {
+		// What comes late counts as well: a second host, an address that returns.
+		err = s.quiet(ctx, 300*time.Millisecond)
+	}
+	m.Report = s.Obs.Report(from, time.Now())
+	return m, err
+}
+
+// quiet lets d pass under observation.
+func (s *Site) quiet(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (s *Site) answeredBy(ctx context.Context, host string) func() error {
+	return func() error { return s.Obs.Prober.WaitAnswer(ctx, host, generous) }
+}
+
+func (s *Site) during(ctx context.Context, d time.Duration) func() error {
+	return func() error { return s.quiet(ctx, d) }
+}
+
+func (s *Site) nowhere(ctx context.Context) func() error {
+	return func() error { return s.WaitHeld(ctx, generous) }
+}

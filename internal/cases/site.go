@@ -1,0 +1,258 @@
+// Package cases is the operators' acceptance table: two MySQL hosts, three etcd
+// members and one VIP on a test network, the faults of the table one after the
+// other, and what was seen from outside for each.
+//
+// It judges from the wire and from the kernels, never from the daemons' logs.
+package cases
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"leasehold/internal/lab"
+)
+
+// Options say what to build.
+type Options struct {
+	Binary string        // the leasehold binary
+	TTL    time.Duration // default 3s
+	Extra  string        // more keys of the service in the config
+}
+
+// Site is the network with everything running on it.
+type Site struct {
+	*lab.Lab
+	Etcd *lab.Etcd
+	DB   *lab.MariaDB
+	Obs  *lab.Observer
+	TTL  time.Duration
+
+	binary  string
+	daemons map[string]*lab.Process
+}
+
+// Election is etcd's election timeout at the site: what a LAN should have. With
+// etcd's own second a lost leader stalls renewals for up to 1.7 s.
+const Election = 500 * time.Millisecond
+
+// generous is the limit for what is waited for and not measured.
+const generous = 30 * time.Second
+
+// hosts are the MySQL hosts, the holder of the table first.
+func hosts() []string { return []string{lab.A, lab.B} }
+
+// Open builds a site on an empty network: etcd, MariaDB and a daemon on each
+// MySQL host, the VIP on host a. Closing the lab removes it all.
+func Open(ctx context.Context, l *lab.Lab, o Options) (*Site, error) {
+	s := &Site{Lab: l, TTL: o.TTL, binary: o.Binary, daemons: map[string]*lab.Process{}}
+	if s.TTL == 0 {
+		s.TTL = 3 * time.Second
+	}
+	var err error
+	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: Election}); err != nil {
+		return nil, err
+	}
+	if s.DB, err = l.StartMariaDB(ctx, lab.MariaDBConfig{}); err != nil {
+		return nil, err
+	}
+	for _, h := range hosts() {
+		if err := s.DB.WaitReady(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.Etcd.WaitReady(ctx); err != nil {
+		return nil, err
+	}
+	if s.Obs, err = l.Observe(hosts()...); err != nil {
+		return nil, err
+	}
+	for _, h := range hosts() {
+		if err := s.Configure(h, o.Extra); err != nil {
+			return nil, err
+		}
+		if err := s.StartDaemon(h); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Configure writes the config of the daemon on a host.
+func (s *Site) Configure(host, extra string) error {
+	c, err := s.NodeConfig(host, s.Etcd)
+	if err != nil {
+		return err
+	}
+	c.TTL, c.Checks, c.Extra = s.TTL, s.DB.Checks(host), extra
+	if host == lab.A {
+		c.Priority = 110
+	}
+	return s.WriteConfig(host, c.YAML())
+}
+
+// StartDaemon starts the daemon on a host, unless it runs.
+func (s *Site) StartDaemon(host string) error {
+	if p := s.daemons[host]; p != nil && p.Running() {
+		return nil
+	}
+	p, err := s.Lab.StartDaemon(host, s.binary)
+	if err != nil {
+		return err
+	}
+	s.daemons[host] = p
+	return nil
+}
+
+// Daemon returns the daemon on a host.
+func (s *Site) Daemon(host string) *lab.Process { return s.daemons[host] }
+
+// Leasehold runs an operator's command on a host.
+func (s *Site) Leasehold(ctx context.Context, host string, args ...string) (string, error) {
+	return s.Exec(ctx, host, s.binary, append(args, "--config", s.ConfigFile(host))...)
+}
+
+// Member is what etcd has of a node.
+type Member struct {
+	Node     string `json:"node"`
+	Eligible bool   `json:"eligible"`
+	Why      string `json:"why"`
+}
+
+// Members reads the members' keys as an operator would, with etcdctl.
+func (s *Site) Members(ctx context.Context) (map[string]Member, error) {
+	out, err := s.Etcd.Ctl(ctx, "get", "--prefix", "--print-value-only", "/leasehold/mysql/members/")
+	if err != nil {
+		return nil, err
+	}
+	members := map[string]Member{}
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		var m Member
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			return nil, fmt.Errorf("member value %q: %w", line, err)
+		}
+		members[m.Node] = m
+	}
+	return members, nil
+}
+
+// node returns the name of the node on a host.
+func (s *Site) node(host string) string {
+	h, err := s.Host(host)
+	if err != nil {
+		return host
+	}
+	return h.Name
+}
+
+// WaitEligible waits until the members' keys say of a host's node that it is
+// eligible, or that it is not, and returns why not.
+func (s *Site) WaitEligible(ctx context.Context, host string, want bool) (why string, err error) {
+	err = lab.Wait(ctx, generous, fmt.Sprintf("node of host %s eligible: %t", host, want), func() (bool, error) {
+		members, err := s.Members(ctx)
+		if err != nil {
+			return false, nil //nolint:nilerr // etcd may be without a leader for now
+		}
+		m, ok := members[s.node(host)]
+		why = m.Why
+		return ok && m.Eligible == want, nil
+	})
+	return why, err
+}
+
+// Settle brings the site back to where every case begins: everything runs and
+// is connected, no pause, the VIP on host a and answering, the other eligible.
+func (s *Site) Settle(ctx context.Context) error {
+	if err := s.mend(ctx); err != nil {
+		return fmt.Errorf("mend the site: %w", err)
+	}
+	for _, h := range hosts() {
+		if _, err := s.WaitEligible(ctx, h, true); err != nil {
+			return err
+		}
+	}
+	if err := s.Obs.Prober.WaitAnswer(ctx, "", generous); err != nil {
+		return err
+	}
+	if who, _ := s.Obs.Prober.Answering(); who != lab.A {
+		if out, err := s.Leasehold(ctx, lab.A, "switchover", "--to", s.node(lab.A)); err != nil {
+			return fmt.Errorf("switchover: %w: %s", err, out)
+		}
+	}
+	if err := s.Obs.Prober.WaitAnswer(ctx, lab.A, generous); err != nil {
+		return err
+	}
+	if _, err := s.WaitEligible(ctx, lab.B, true); err != nil {
+		return err
+	}
+	return s.WaitHeld(ctx, generous, lab.A)
+}
+
+// mend starts what is not running and connects what is not connected.
+func (s *Site) mend(ctx context.Context) error {
+	errs := []error{s.Heal(ctx)}
+	for _, h := range hosts() {
+		errs = append(errs, s.CablePlug(h), s.RestoreInput(ctx, h))
+	}
+	for _, h := range []string{lab.A, lab.B, lab.C} {
+		if p := s.Etcd.Process(h); p != nil && p.Running() {
+			errs = append(errs, p.Thaw())
+			continue
+		}
+		errs = append(errs, s.Etcd.Start(h))
+	}
+	for _, h := range hosts() {
+		if p := s.DB.Process(h); p != nil && p.Running() {
+			errs = append(errs, p.Thaw())
+		} else {
+			errs = append(errs, s.DB.Start(h))
+		}
+		if p := s.daemons[h]; p != nil && p.Running() {
+			errs = append(errs, p.Thaw())
+		}
+	}
+	errs = append(errs, s.Etcd.WaitReady(ctx))
+	for _, h := range hosts() {
+		errs = append(errs, s.DB.WaitReady(ctx, h), s.StartDaemon(h))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	_, err := s.Etcd.Ctl(ctx, "del", "/leasehold/mysql/pause")
+	return err
+}
+
+// HolderKey is the value of the holder key, as etcdctl shows it.
+type HolderKey struct {
+	Node  string `json:"node"`
+	TTL   string `json:"ttl"`
+	Epoch int64  `json:"epoch"`
+}
+
+// Holder reads the holder key with etcdctl.
+func (s *Site) Holder(ctx context.Context) (HolderKey, error) {
+	var h HolderKey
+	out, err := s.Etcd.Ctl(ctx, "get", "--print-value-only", "/leasehold/mysql/holder")
+	if err != nil {
+		return h, err
+	}
+	if err := json.Unmarshal([]byte(out), &h); err != nil {
+		return h, fmt.Errorf("holder value %q: %w", out, err)
+	}
+	return h, nil
+}
+
+// All are the cases of the table, in its order.
+func All() []Case {
+	var all []Case
+	for _, group := range [][]Case{network(), daemons(), mysqld(), byHand()} {
+		all = append(all, group...)
+	}
+	return all
+}
