@@ -97,7 +97,7 @@ func (g grid) writeRow(w io.Writer, cols []int, cells []string) {
 func wrap(text string, width int) []string {
 	var lines []string
 	line := []rune{}
-	for _, word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsSeq(text) {
 		r := []rune(word)
 		if len(line) > 0 && len(line)+1+len(r) > width {
 			lines, line = append(lines, string(line)), nil
