@@ -92,6 +92,7 @@ type core struct {
 	lease    LeaseID // of the member key, and of the holder key but in a pause
 	leaseTTL time.Duration
 	keepAt   boottime.Instant
+	keepLate bool      // the last keep-alive has not succeeded, or not yet
 	long     rehang    // the lease for a pause, before the holder key hangs on it
 	retired  []LeaseID // to be revoked
 
@@ -103,8 +104,10 @@ type core struct {
 	wish      wish
 	takeAt    boottime.Instant
 	releaseAt boottime.Instant
-	retryAt   [kinds]boottime.Instant
-	flying    [kinds]int
+
+	releaseDoubt bool // a release failed its compare: a read tells what is left
+	retryAt      [kinds]boottime.Instant
+	flying       [kinds]int
 }
 
 func newCore(cfg Config, saved *Saved) *core {
@@ -218,7 +221,7 @@ func (c *core) pollRenew() []request {
 	m.late = true // until a success says otherwise
 	m.renewAt = c.now.Add(min(m.ttl/10, hedge))
 	if m.long {
-		out = append(out, c.keepAlive(m.lease))
+		out = append(out, c.keepAlive(m.lease, 0))
 	}
 	return out
 }
@@ -392,6 +395,9 @@ func (c *core) pollRelease() []request {
 	if c.wish.release == 0 || c.now.Before(c.releaseAt) || c.flying[kindRelease] >= 4 {
 		return nil
 	}
+	if c.flying[kindRehang] > 0 || c.releaseDoubt {
+		return nil // a move of the key that is under way changes the record: its answer first
+	}
 	epoch := c.wish.release
 	if epoch != c.mine.epoch || c.mine.rev == 0 {
 		c.wish.release = 0
@@ -418,16 +424,35 @@ func (c *core) pollRelease() []request {
 			case r.leaseGone: // the member's lease: release without it
 				c.leaseLost(on)
 				c.releaseAt = c.now
-			case r.err == nil:
-				// Failed compares mean that a successor is there, or that an
-				// earlier try was carried out: either way it is done.
-				if r.succeeded && len(then) == 3 {
+			case r.err != nil:
+			case !r.succeeded:
+				// A successor is there, or an earlier try of ours was carried out,
+				// or a move of the key changed the record: the record tells.
+				c.releaseDoubt = true
+				c.unsync()
+			default:
+				if len(then) == 3 {
 					c.member, c.memberOn = member, on
 				}
 				c.ended()
 			}
 		},
 	})}
+}
+
+// settleRelease draws from a read whether a release that failed its compare has
+// anything left to release.
+func (c *core) settleRelease() {
+	if !c.releaseDoubt {
+		return
+	}
+	c.releaseDoubt = false
+	t := c.view.Tenure
+	if t != nil && t.Bad == "" && t.Epoch == c.mine.epoch && t.Node == c.cfg.Node && t.State == TenureHeld {
+		c.mine.rev, c.releaseAt = t.ModRevision, 0
+		return
+	}
+	c.ended()
 }
 
 // ended closes the books on a tenure: its lease goes back, a new one is opened

@@ -257,6 +257,38 @@ func TestResumeGoesBackToTheShortLease(t *testing.T) {
 	w.until(simTTL*2, "failover works again", func() bool { return w.holder() != nil })
 }
 
+// TestReleaseWhileThePauseEnds: the release that is wished while the holder key
+// moves back to the short lease must not be mistaken for done.
+func TestReleaseWhileThePauseEnds(t *testing.T) {
+	for delay := range 12 {
+		w, h := started(t, 2)
+		w.etcd.put(h.core.keys.Pause(), "", 0)
+		w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+		w.run(time.Second)
+		h.fit = false
+		h.core.say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
+		w.etcd.delete(h.core.keys.Pause())
+		w.until(time.Second, "the move back is sent", func() bool { return h.core.wish.shorten != 0 || h.core.mine.moving != nil || !h.bound() })
+		w.run(time.Duration(delay) * time.Millisecond)
+		w.until(500*time.Millisecond, "a successor, without waiting the tenure out", func() bool { n := w.holder(); return n != nil && n != h })
+	}
+}
+
+// TestEtcdLeaseIsKeptPastBadEndpoints: with two of three endpoints hanging, the
+// lease that the keys hang on must not run out either.
+func TestEtcdLeaseIsKeptPastBadEndpoints(t *testing.T) {
+	w, h := started(t, 2)
+	for _, n := range w.nodes {
+		n.core.cfg.Endpoints = 3
+		n.hangs = map[int]bool{0: true, 1: true}
+	}
+	epoch := h.epoch
+	w.run(20 * time.Second)
+	if w.holder() != h || h.epoch != epoch {
+		t.Errorf("the VIP moved although one endpoint works\n%s", w.story())
+	}
+}
+
 func TestNobodyTakesOverInAPause(t *testing.T) {
 	w, h := started(t, 3)
 	h.fit = false

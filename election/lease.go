@@ -22,26 +22,38 @@ func (c *core) pollLease() []request {
 			}
 		}})}
 	}
-	if c.now.Before(c.keepAt) || c.flying[kindKeepAlive] >= 2 {
+	if c.now.Before(c.keepAt) || c.flying[kindKeepAlive] > 2*max(1, c.cfg.Endpoints) {
 		return nil
 	}
-	c.keepAt = c.now.Add(c.leaseTTL / 4)
-	return []request{c.keepAlive(c.lease)}
+	out := []request{c.keepAlive(c.lease, 0)}
+	if c.keepLate {
+		for i := 1; i < c.cfg.Endpoints; i++ {
+			out = append(out, c.keepAlive(c.lease, i))
+		}
+	}
+	c.keepLate = true // until a success says otherwise, as with renewals
+	c.keepAt = c.now.Add(min(c.leaseTTL/10, hedge))
+	return out
 }
 
 // hang makes l this node's lease.
 func (c *core) hang(l LeaseID, r reply) {
-	c.lease, c.leaseTTL = l, time.Duration(r.ttl)*time.Second
+	c.lease, c.leaseTTL, c.keepLate = l, time.Duration(r.ttl)*time.Second, false
 	c.keepAt = r.sent.Add(c.leaseTTL / 4)
 }
 
-func (c *core) keepAlive(l LeaseID) request {
-	return c.ask(request{kind: kindKeepAlive, lease: l, skip: c.flying[kindKeepAlive], done: func(r reply) {
+// keepAlive is one try, at the endpoint that many after the current one.
+func (c *core) keepAlive(l LeaseID, endpoint int) request {
+	return c.ask(request{kind: kindKeepAlive, lease: l, skip: endpoint, done: func(r reply) {
 		switch {
 		case r.leaseGone:
 			c.leaseLost(l)
-		case r.err != nil && l == c.lease:
+		case l != c.lease:
+		case r.err != nil:
 			c.keepAt = min(c.keepAt, c.retryAt[kindKeepAlive])
+		default:
+			c.keepLate = false
+			c.keepAt = max(c.keepAt, r.sent.Add(c.leaseTTL/4))
 		}
 	}})
 }

@@ -82,7 +82,7 @@ func (c *core) sendRehang() []request {
 		}},
 		done: func(r reply) {
 			switch {
-			case !m.held || m.epoch != epoch || m.moving != next:
+			case m.epoch != epoch || m.moving != next:
 			case r.leaseGone:
 				next.dead = true
 				if c.long.lease == next.lease {
@@ -110,6 +110,9 @@ func (c *core) moved(rev int64) {
 		c.long = rehang{}
 	}
 	m.lease, m.ttl, m.long, m.pauseRev, m.rev, m.moving = next.lease, next.ttl, next.long, next.pauseRev, rev, nil
+	if !m.held {
+		return // let go meanwhile: the release goes by the new record
+	}
 	m.deadline = max(m.deadline, Deadline(next.sent, next.ttl, c.cfg.Margin))
 	m.renewAt = c.now.Add(m.ttl / 5)
 	if !m.long {

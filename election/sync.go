@@ -72,6 +72,7 @@ func (c *core) load(r reply) {
 	}
 	c.known, c.synced = true, true
 	c.adopt()
+	c.settleRelease()
 	c.settle()
 }
 

@@ -40,8 +40,10 @@ type simNode struct {
 	core     *core
 	rate     float64 // of its clock
 	zero     boottime.Instant
-	cut      bool // from etcd
-	lose     bool // requests arrive, replies are lost
+	cut      bool         // from etcd
+	lose     bool         // requests arrive, replies are lost
+	hangs    map[int]bool // endpoints that never answer
+	current  int          // the endpoint in use
 	frozen   bool
 	dead     bool
 	fit      bool
@@ -134,8 +136,9 @@ func (n *simNode) send(r request) {
 	w := n.w
 	rep := reply{sent: n.clock()}
 	there, back := w.latency(), w.latency()
+	end := (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
 	w.at(there, func() {
-		if n.cut {
+		if n.cut || n.hangs[end] {
 			w.at(r.timeout, func() { n.answer(r, reply{sent: rep.sent, err: errors.New("timeout"), down: true}) })
 			return
 		}
@@ -149,6 +152,12 @@ func (n *simNode) send(r request) {
 }
 
 func (n *simNode) answer(r request, rep reply) {
+	switch { // as Cluster.judge does
+	case rep.err == nil && r.skip > 0:
+		n.current = (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
+	case rep.down && r.skip == 0:
+		n.current = (n.current + 1) % max(1, n.core.cfg.Endpoints)
+	}
 	if n.dead {
 		return
 	}

@@ -75,8 +75,8 @@ func strayOn(host string) func(context.Context, *Site) (Measured, error) {
 		if took > removal {
 			err = errors.Join(err, fmt.Errorf("gone after %v, want at most %v", took, removal))
 		}
-		err = errors.Join(err, s.quiet(ctx, 300*time.Millisecond))
-		m := Measured{Took: took, Report: s.Obs.Report(from, time.Now())}
+		m := Measured{Took: took, Report: lab.Report{From: from}}
+		m, err = s.report(ctx, m, errors.Join(err, s.quiet(ctx, 300*time.Millisecond)))
 		if m.Path() != "a" || host == lab.A && m.Lost > 0 {
 			err = errors.Join(err, fmt.Errorf("answered by %s, %d lost", m.Path(), m.Lost))
 		}
@@ -105,7 +105,7 @@ func routesAfterMove(ctx context.Context, s *Site) (Measured, error) {
 		}
 		return s.Obs.Prober.WaitAnswer(ctx, lab.A, generous)
 	})
-	m := Measured{Report: s.Obs.Report(from, time.Now())}
+	m, err := s.report(ctx, Measured{Report: lab.Report{From: from}}, err)
 	return m, errors.Join(err, never(m.Report))
 }
 
@@ -115,8 +115,8 @@ func ifcfgOnStandby(ctx context.Context, s *Site) (Measured, error) {
 	if took > removal {
 		err = errors.Join(err, fmt.Errorf("gone after %v, want at most %v", took, removal))
 	}
-	err = errors.Join(err, s.quiet(ctx, 300*time.Millisecond))
-	m := Measured{Took: took, Report: s.Obs.Report(from, time.Now())}
+	m := Measured{Took: took, Report: lab.Report{From: from}}
+	m, err = s.report(ctx, m, errors.Join(err, s.quiet(ctx, 300*time.Millisecond)))
 	if m.Path() != "a" {
 		err = errors.Join(err, fmt.Errorf("answered by %s, want a", m.Path()))
 	}
@@ -186,12 +186,11 @@ func (s *Site) paused(ctx context.Context, f func() error) (Measured, error) {
 		return Measured{}, err
 	}
 	m, err := s.fault(ctx, f, func() error { return s.mend0(ctx) })
-	m.Took = 0
 	if out, rerr := s.Leasehold(ctx, lab.A, "resume"); rerr != nil {
 		err = errors.Join(err, fmt.Errorf("resume: %w: %s", rerr, out))
 	}
-	err = errors.Join(err, s.waitTTL(ctx, 0), s.quiet(ctx, s.TTL), s.Obs.Prober.WaitAnswer(ctx, lab.A, generous))
-	m.Report = s.Obs.Report(m.From, time.Now())
+	m, err = s.report(ctx, m, errors.Join(err, s.waitTTL(ctx, 0), s.quiet(ctx, s.TTL), s.Obs.Prober.WaitAnswer(ctx, lab.A, generous)))
+	m.Took = 0
 	return m, errors.Join(err, stayed(m.Report))
 }
 
@@ -230,7 +229,7 @@ func pauseDaemon(ctx context.Context, s *Site) (Measured, error) {
 	return s.paused(ctx, func() error {
 		for _, end := range []func() error{
 			func() error { return s.Daemon(lab.A).Stop(ctx) },
-			s.Daemon(lab.A).Kill,
+			func() error { return s.Daemon(lab.A).Kill() },
 		} {
 			old := s.Daemon(lab.A)
 			if err := end(); err != nil {
@@ -272,9 +271,7 @@ func pauseByKey(ctx context.Context, s *Site) (Measured, error) {
 	}
 	m, err := s.fault(ctx, s.DB.Process(lab.A).Kill, s.during(ctx, s.TTL))
 	m.Took = 0
-	if serr := stayed(m.Report); err == nil {
-		err = serr
-	}
+	err = errors.Join(err, stayed(m.Report))
 	// HA returns, finds mysqld down, and moves the VIP after a round of checks.
 	if _, derr := s.Etcd.Ctl(ctx, "del", "/leasehold/mysql/pause"); derr != nil {
 		return m, errors.Join(err, derr)
@@ -282,7 +279,7 @@ func pauseByKey(ctx context.Context, s *Site) (Measured, error) {
 	back := time.Now()
 	err = errors.Join(err, s.Obs.Prober.WaitAnswer(ctx, lab.B, generous))
 	m.Note = fmt.Sprintf("after del it moved in %s", short(time.Since(back)))
-	m.Report = s.Obs.Report(m.From, time.Now())
+	m, err = s.report(ctx, m, err)
 	return m, errors.Join(err, moved(m.Report, 100*time.Millisecond))
 }
 
@@ -303,6 +300,6 @@ func pauseEnds(ctx context.Context, s *Site) (Measured, error) {
 	if took < length-time.Second {
 		err = errors.Join(err, fmt.Errorf("moved %v into a pause of %v", took, length))
 	}
-	m := Measured{Took: took, Report: s.Obs.Report(from, time.Now())}
+	m, err := s.report(ctx, Measured{Took: took, Report: lab.Report{From: from}}, err)
 	return m, errors.Join(err, moved(m.Report, 100*time.Millisecond))
 }

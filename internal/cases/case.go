@@ -119,16 +119,25 @@ func stayed(r lab.Report) error {
 // fault brings a fault about, waits for what shall follow, and reports.
 func (s *Site) fault(ctx context.Context, do, wait func() error) (Measured, error) {
 	from := time.Now()
+	m := Measured{Report: lab.Report{From: from, To: from}}
 	if err := do(); err != nil {
-		return Measured{}, fmt.Errorf("bring the fault about: %w", err)
+		return m, fmt.Errorf("bring the fault about: %w", err)
 	}
 	err := wait()
-	m := Measured{Took: time.Since(from)}
+	m.Took = time.Since(from)
 	if err == nil {
 		// What comes late counts as well: a second host, an address that returns.
 		err = s.quiet(ctx, 300*time.Millisecond)
 	}
-	m.Report = s.Obs.Report(from, time.Now())
+	return s.report(ctx, m, err)
+}
+
+// report fills in what was seen from m.From to now, with time for the answers
+// that are still on their way.
+func (s *Site) report(ctx context.Context, m Measured, err error) (Measured, error) {
+	to := time.Now()
+	err = errors.Join(err, s.quiet(ctx, 100*time.Millisecond))
+	m.Report = s.Obs.Report(m.From, to)
 	return m, err
 }
 

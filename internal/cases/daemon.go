@@ -39,7 +39,10 @@ func bothDaemonsStopped(ctx context.Context, s *Site) (Measured, error) {
 	if m.Took > time.Second {
 		err = errors.Join(err, fmt.Errorf("gone after %v, want at once", m.Took))
 	}
-	return m, errors.Join(err, s.quiet(ctx, s.TTL), s.WaitHeld(ctx, time.Second), never(s.Obs.Report(m.From, time.Now())))
+	m, err = s.report(ctx, m, errors.Join(err, s.quiet(ctx, s.TTL), s.WaitHeld(ctx, time.Second)))
+	err = errors.Join(err, never(m.Report))
+	m.Sent = 0 // nobody answers, and that is what was asked for
+	return m, err
 }
 
 func daemonStartsAlone(ctx context.Context, s *Site) (Measured, error) {

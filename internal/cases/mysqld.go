@@ -72,7 +72,7 @@ func bothMysqldStopped(ctx context.Context, s *Site) (Measured, error) {
 	well := time.Now()
 	err = errors.Join(err, s.Obs.Prober.WaitAnswer(ctx, lab.B, generous))
 	m.Took, m.Note = 0, fmt.Sprintf("up on b %s after its mysqld was ready", short(time.Since(well)))
-	m.Report = s.Obs.Report(m.From, time.Now())
+	m, err = s.report(ctx, m, err)
 	return m, errors.Join(err, never(m.Report))
 }
 

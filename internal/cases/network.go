@@ -91,8 +91,7 @@ func bothNICs(ctx context.Context, s *Site) (Measured, error) {
 	plugged := time.Now()
 	err = errors.Join(err, s.CablePlug(lab.A), s.CablePlug(lab.B), s.Obs.Prober.WaitAnswer(ctx, "", generous))
 	back := time.Since(plugged)
-	err = errors.Join(err, s.quiet(ctx, time.Second))
-	m.Report = s.Obs.Report(m.From, time.Now())
+	m, err = s.report(ctx, m, errors.Join(err, s.quiet(ctx, time.Second)))
 	m.Took = 0
 	m.Note = fmt.Sprintf("gone after %s, back %s after the NICs", short(gone), short(back))
 	if holders, herr := s.Holders(hosts()...); herr != nil || len(holders) != 1 {

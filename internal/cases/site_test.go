@@ -40,6 +40,9 @@ func TestCases(t *testing.T) {
 		}
 	})
 	for _, c := range All() {
+		if only := os.Getenv("CASE"); only != "" && only != c.ID {
+			continue
+		}
 		t.Run(c.ID+"/"+c.Name, func(t *testing.T) {
 			row := Row{Case: c}
 			if row.Err = s.Settle(t.Context()); row.Err == nil {
