@@ -68,6 +68,7 @@ type MemberStatus struct {
 	Since    time.Time `json:"since,omitzero"`
 	Why      string    `json:"why,omitempty"`
 	Version  string    `json:"version,omitempty"`
+	Source   string    `json:"source"` // who says so: etcd, or this host's daemon when etcd does not answer
 }
 
 // KernelStatus is what this host's kernel has of the VIPs.
@@ -97,6 +98,7 @@ func assess(f facts) ServiceStatus {
 	}
 	if f.etcdErr != nil {
 		s.Etcd.Error = f.etcdErr.Error()
+		s.Members = fromDaemon(f, s.Daemon)
 	} else {
 		s.assessEtcd(f)
 		s.Members = assessMembers(f)
@@ -147,7 +149,7 @@ func holds(v election.View) bool { return v.Holder != nil && v.Holder.Bad == "" 
 func assessMembers(f facts) []MemberStatus {
 	rows := make([]MemberStatus, 0, len(f.view.Members)+1)
 	row := func(node string, lease election.LeaseID) MemberStatus {
-		m := MemberStatus{Node: node, Here: node == f.node, Role: "standby"}
+		m := MemberStatus{Node: node, Here: node == f.node, Role: "standby", Source: "etcd"}
 		if lease != 0 {
 			m.Lease = lease.String()
 		}
@@ -181,6 +183,25 @@ func assessMembers(f facts) []MemberStatus {
 	return rows
 }
 
+// fromDaemon is the row of this host in the words of its daemon, for when etcd
+// does not answer.
+func fromDaemon(f facts, d DaemonStatus) []MemberStatus {
+	if !d.OK || d.Loop.Role == "" {
+		return []MemberStatus{}
+	}
+	m := MemberStatus{
+		Node: f.node, Here: true, Role: d.Loop.Role, Eligible: d.Loop.Eligible, Priority: f.service.Priority, State: "eligible",
+		Since: d.Loop.Since, Why: d.Loop.EligibleWhy, Version: d.Version, Source: "daemon",
+	}
+	if !m.Eligible {
+		m.State = "not eligible"
+	}
+	if left := d.Loop.LeftSeconds; left > 0 {
+		m.Left = &left
+	}
+	return []MemberStatus{m}
+}
+
 func assessKernel(f facts) KernelStatus {
 	k := KernelStatus{Copies: []CopyStatus{}}
 	if f.kernelErr != nil {
@@ -194,70 +215,6 @@ func assessKernel(f facts) KernelStatus {
 		k.Copies = append(k.Copies, cs)
 	}
 	return k
-}
-
-// wrongHere compares etcd with the kernel of this host.
-func wrongHere(f facts) []string {
-	if f.kernelErr != nil {
-		return nil
-	}
-	var wrong []string
-	mine := holds(f.view) && f.view.Holder.Node == f.node
-	for _, v := range f.service.VIPs {
-		here, right := false, false
-		for _, c := range f.copies {
-			if c.Prefix.Addr() == v.Spec.Prefix.Addr() {
-				here, right = true, right || c.Right
-			}
-		}
-		switch {
-		case mine && !right:
-			wrong = append(wrong, fmt.Sprintf("this host is the holder, and %s is not on it as configured; see the daemon's log", v.Spec.Prefix))
-		case here && !mine:
-			wrong = append(wrong, fmt.Sprintf("%s is on this host, which is not the holder (%s); take it off: leasehold release, or start the daemon",
-				v.Spec.Prefix.Addr(), orNobody(f.view)))
-		}
-	}
-	return wrong
-}
-
-// orphaned notices the long tenure of a pause whose daemon is gone when the pause
-// is over: should its host be off as well, nobody answers until the tenure ends.
-func orphaned(f facts) []string {
-	if !holds(f.view) || f.view.Pause != nil || f.view.Member(f.view.Holder.Node) != nil {
-		return nil
-	}
-	return []string{fmt.Sprintf("the daemon of the holder %s is gone, and nobody may take over before its tenure of up to %s ends; "+
-		"start it, or, when that host is off, type: leasehold release --force %s",
-		f.view.Holder.Node, time.Duration(f.view.Holder.TTL), f.service.Name)}
-}
-
-// wrongCopies names the copies that should not be as they are, whoever holds.
-func wrongCopies(f facts) []string {
-	var wrong []string
-	for _, c := range f.copies {
-		switch {
-		case !c.Right:
-			wrong = append(wrong, fmt.Sprintf("a stray copy of the VIP is on this host: %s on %s%s", c.Prefix, c.Device, labelText(c.Label)))
-		case c.Permanent:
-			wrong = append(wrong, fmt.Sprintf("%s on %s has no end: somebody made it permanent, and it would outlive the lease", c.Prefix, c.Device))
-		}
-	}
-	return wrong
-}
-
-func labelText(label string) string {
-	if label == "" {
-		return ""
-	}
-	return " label " + label
-}
-
-func orNobody(v election.View) string {
-	if !holds(v) {
-		return "nobody is"
-	}
-	return v.Holder.Node + " is"
 }
 
 // conclude picks the exit code and says it in a sentence.

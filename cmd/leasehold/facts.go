@@ -56,18 +56,21 @@ type sources struct {
 	daemon func(context.Context) (*daemonReply, error)
 }
 
-// gather asks all sources about one service. It does not fail: what could not be
-// found out is in the facts.
-func (s sources) gather(ctx context.Context, node string, service *Service) facts {
+// gather asks all sources about one service, and etcd for no longer than the
+// timeout. It does not fail: what could not be found out is in the facts. The
+// kernel is read right after etcd has answered, or has not: the two are compared.
+func (s sources) gather(ctx context.Context, timeout time.Duration, node string, service *Service) facts {
 	f := facts{node: node, service: service, left: map[election.LeaseID]time.Duration{}}
-	f.copies, f.kernelErr = s.kernel(service.specs())
-	f.daemon, f.daemonErr = s.daemon(ctx)
+	etcd, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	begin := time.Now()
-	f.view, f.etcdErr = s.read(ctx, service.Name)
+	f.view, f.etcdErr = s.read(etcd, service.Name)
 	f.took = time.Since(begin)
+	f.copies, f.kernelErr = s.kernel(service.specs())
 	if f.etcdErr == nil {
-		s.leases(ctx, &f)
+		s.leases(etcd, &f)
 	}
+	f.daemon, f.daemonErr = s.daemon(ctx)
 	f.now, f.nowBoot = time.Now(), boottime.Now()
 	return f
 }

@@ -17,6 +17,8 @@ func (s ServiceStatus) render(w io.Writer, width int) {
 	}
 	if s.Etcd.Epoch > 0 {
 		g.right = fmt.Sprintf("epoch %d", s.Etcd.Epoch)
+	} else if s.Daemon.Loop.Epoch > 0 {
+		g.right = fmt.Sprintf("epoch %d", s.Daemon.Loop.Epoch)
 	}
 	for _, m := range s.Members {
 		g.rows = append(g.rows, m.row(s.At))
@@ -39,11 +41,15 @@ func (m MemberStatus) row(now time.Time) []string {
 	if m.Left != nil {
 		left = short(time.Duration(*m.Left * float64(time.Second)))
 	}
-	role := "Standby"
-	if m.Role == "holder" {
-		role = "Holder"
+	return []string{name, titled(m.Role), m.State, prio, left, moment(m.Since, now), clean(m.Version)}
+}
+
+// titled writes a role with a capital, as patronictl does.
+func titled(role string) string {
+	if role == "" {
+		return ""
 	}
-	return []string{name, role, m.State, prio, left, moment(m.Since, now), clean(m.Version)}
+	return strings.ToUpper(role[:1]) + role[1:]
 }
 
 // renderFacts writes where the facts come from, and how old each is.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -97,17 +98,21 @@ func (a *app) showStatus(ctx context.Context, flags statusFlags, node string, se
 	if flags.format == "table" {
 		before = "\x1b[H\x1b[2J" // cursor home, clear screen: ECMA-48 CUP and ED
 	}
-	for {
+	last := exitFine
+	for ctx.Err() == nil {
 		code, err := a.statusOnce(ctx, flags, node, services, from, before)
 		if err != nil {
 			return err
 		}
+		if ctx.Err() == nil {
+			last = code
+		}
 		select {
 		case <-ctx.Done():
-			return exitWith(code, nil)
 		case <-tick.C:
 		}
 	}
+	return exitWith(last, nil)
 }
 
 func exitWith(code int, err error) error {
@@ -119,13 +124,16 @@ func exitWith(code int, err error) error {
 
 // statusOnce prints the status and returns its exit code.
 func (a *app) statusOnce(ctx context.Context, flags statusFlags, node string, services []Service, from sources, before string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, flags.timeout)
-	defer cancel()
-	report := statusReport{Node: node, Services: []ServiceStatus{}}
+	report := statusReport{Node: node, At: time.Now(), Services: make([]ServiceStatus, len(services))}
+	var wg sync.WaitGroup // at once, so that an etcd that is gone costs one timeout
 	for i := range services {
-		s := assess(from.gather(ctx, node, &services[i]))
-		report.Services = append(report.Services, s)
-		report.At = s.At
+		wg.Go(func() { report.Services[i] = assess(from.gather(ctx, flags.timeout, node, &services[i])) })
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return 0, nil // interrupted: what was not answered by then says nothing
+	}
+	for _, s := range report.Services {
 		report.ExitCode = worse(report.ExitCode, s.ExitCode)
 	}
 	var out bytes.Buffer

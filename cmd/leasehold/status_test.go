@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,7 +74,7 @@ func testFacts(t *testing.T) facts {
 			Prefix: netip.MustParsePrefix("10.20.8.188/24"), Device: "eth0", Label: "eth0:1", Right: true, ValidLft: 2 * time.Second, PreferredLft: 2 * time.Second,
 		}},
 		daemon: &daemonReply{PID: 812, Version: "1.0", Node: "db20-024", At: testNow.Add(-3 * time.Millisecond), Services: map[string]daemonService{"mysql": {
-			Loop: LoopStatus{Role: "holder", LinkUp: true, Eligible: true},
+			Loop: LoopStatus{Role: "holder", LinkUp: true, Eligible: true, Epoch: 7, LeftSeconds: 1.4, Since: testNow.Add(-90 * time.Minute)},
 			Checks: ChecksStatus{Known: true, Healthy: true, Why: "all checks OK", Results: []CheckStatus{
 				{Name: "process", Known: true, OK: true, Detail: "pid 4223", Since: testNow.Add(-90 * time.Minute)},
 				{Name: "mysql", Known: true, OK: true, Detail: "writable", Since: testNow.Add(-90 * time.Minute), At: testNow.Add(-210 * time.Millisecond), TookMS: 1.2},
@@ -204,7 +206,7 @@ func TestWorse(t *testing.T) {
 }
 
 // A watched status goes on when etcd goes and comes, and ends with its context
-// with the code of the last.
+// with the code of the last whole one.
 func TestWatch(t *testing.T) {
 	f := testFacts(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -226,7 +228,34 @@ func TestWatch(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{out: &out}
 	err := a.showStatus(ctx, statusFlags{format: "table", watch: time.Millisecond, timeout: time.Second}, "db20-024", []Service{*f.service}, from)
-	if err != nil || strings.Count(out.String(), "\x1b[H\x1b[2J") != 3 || strings.Count(out.String(), "does not answer") == 0 {
+	var code exitError
+	if !errors.As(err, &code) || code != exitEtcdUnreachable || strings.Count(out.String(), "\x1b[H\x1b[2J") != 2 || !strings.Contains(out.String(), "does not answer") {
 		t.Errorf("got %v after:\n%s", err, out.String())
 	}
+}
+
+// An etcd that does not answer costs its timeout once, however many services
+// there are, and the kernel and the daemon are asked after that.
+func TestGatherWithoutEtcd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		asked := func(ctx context.Context, what string) {
+			if time.Since(begin) != 3*time.Second || ctx.Err() != nil {
+				t.Errorf("%s asked after %s, context %v", what, time.Since(begin), ctx.Err())
+			}
+		}
+		from := sources{
+			read: func(ctx context.Context, _ string) (election.View, error) {
+				<-ctx.Done()
+				return election.View{}, ctx.Err()
+			},
+			kernel: func([]vip.Spec) ([]vip.Copy, error) { asked(t.Context(), "kernel"); return nil, nil },
+			daemon: func(ctx context.Context) (*daemonReply, error) { asked(ctx, "daemon"); return nil, errNoDaemon },
+		}
+		a := &app{out: io.Discard}
+		code, err := a.statusOnce(t.Context(), statusFlags{format: "table", timeout: 3 * time.Second}, "db20-024", []Service{{Name: "a"}, {Name: "b"}}, from, "")
+		if code != exitEtcdUnreachable || err != nil {
+			t.Errorf("got %d, %v", code, err)
+		}
+	})
 }
