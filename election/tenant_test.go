@@ -254,3 +254,9 @@ func vacate(tb testing.TB, cli *clientv3.Client, service string) {
 		tb.Fatal(err)
 	}
 }
+
+// sees returns the member key of a node as t sees it, or nil.
+func (t *tenant) sees(node string) *Member {
+	v := t.c.State().View
+	return v.Member(node)
+}

@@ -1,0 +1,5 @@
+package election
+
+const crashEnv = "LEASEHOLD_TEST_CRASH"
+
+func crashChild() int { return 0 }
