@@ -159,6 +159,9 @@ func checkCerts(r *report, e EtcdConfig, now time.Time) {
 	if e.Cert == "" {
 		return
 	}
+	if info, err := os.Stat(e.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
+		r.problem(e.line, "etcd.tls.key: %s has mode %04o: everybody on this host can pass for this node; type: chmod o= %s", e.Key, info.Mode().Perm(), e.Key)
+	}
 	pair, err := keyPair(e)
 	if err != nil {
 		r.problem(e.line, "etcd.tls: %v", err)

@@ -109,23 +109,32 @@ func etcdTrouble(cfg *Config, what string, err error) error {
 	return fmt.Errorf("%s: etcd at %v: %w; see whether it runs: etcdctl --endpoints %s endpoint status", what, cfg.Etcd.Endpoints, err, cfg.Etcd.Endpoints[0])
 }
 
-// poll asks until done says so, as often as every step, or until ctx is over. It
-// returns whether done did.
-func poll(ctx context.Context, step time.Duration, done func(context.Context) (bool, error)) (bool, error) {
+// await reads etcd's view of a service every step until done says so, or until
+// ctx is over: ok is whether done did. It returns the last view that etcd gave,
+// and an error only when it gave none: one that falters for a moment is waited out.
+func await(ctx context.Context, step time.Duration, read func(context.Context) (election.View, error), done func(election.View) bool) (last election.View, ok bool, err error) {
 	tick := time.NewTicker(step)
 	defer tick.Stop()
+	seen := false
 	for {
-		ok, err := done(ctx)
-		if ctx.Err() != nil && !ok {
-			return false, nil
-		}
-		if ok || err != nil {
-			return ok, err
+		switch v, e := read(ctx); {
+		case e == nil:
+			last, seen, err = v, true, nil
+			if done(v) {
+				return last, true, nil
+			}
+		case !seen:
+			err = e
 		}
 		select {
 		case <-ctx.Done():
-			return false, nil
+			return last, false, err
 		case <-tick.C:
 		}
 	}
+}
+
+// reading is etcd's view of a service, for await.
+func reading(c *election.Cluster, service string) func(context.Context) (election.View, error) {
+	return func(ctx context.Context) (election.View, error) { return election.Read(ctx, c, service) }
 }

@@ -63,6 +63,7 @@ func TestCommandLines(t *testing.T) {
 		"completion":                {[]string{"completion", "bash"}, 0, "bash completion", ""},
 		"complete a service":        {[]string{"__complete", "-c", two, "status", ""}, 0, "mysql\nother\n", ""},
 		"complete a node, no etcd":  {[]string{"__complete", "-c", one, "switchover", "--to", ""}, 0, ":4", ""},
+		"complete a format":         {[]string{"__complete", "-c", one, "status", "-f", ""}, 0, "table\njson\n", ""},
 		"check":                     {[]string{"check", "-c", one}, 0, "is good", ""},
 		"check a bad file":          {[]string{"check", "-c", bad}, 2, "", bad + ":1: node \"a b\""},
 		"check a bad file, all":     {[]string{"check", "-c", bad}, 2, "", bad + ":2: ttl: 1 has no unit; write 1s"},

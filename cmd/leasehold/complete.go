@@ -18,6 +18,12 @@ func (a *app) completeService(_ *cobra.Command, args []string, _ string) ([]stri
 	return cfg.serviceNames(), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeFormat offers the values of --format.
+func completeFormat(c *cobra.Command) {
+	// It fails only for a flag that does not exist, which the tests would see.
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
 // completeMember offers the nodes that could take over. A shell that hangs is
 // worse than no offer, so etcd has a second.
 func (a *app) completeMember(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -24,7 +24,7 @@ func TestReference(t *testing.T) {
 		if !strings.Contains(text, "### "+c.Name()) && c.Name() != "version" {
 			t.Errorf("no section on %s", c.Name())
 		}
-		for _, word := range strings.Fields(c.Flags().FlagUsages()) {
+		for word := range strings.FieldsSeq(c.Flags().FlagUsages()) {
 			if name, ok := strings.CutPrefix(word, "--"); ok && !strings.Contains(text, "-"+name) && !strings.Contains(text, "-"+name[:1]) {
 				t.Errorf("%s: no word on --%s", c.Name(), name)
 			}

@@ -25,6 +25,7 @@ func (a *app) historyCommand() *cobra.Command {
 	}
 	cmd.ValidArgsFunction = a.completeService
 	cmd.Flags().StringVarP(&format, "format", "f", "table", "table or json")
+	completeFormat(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for etcd")
 	return cmd
 }

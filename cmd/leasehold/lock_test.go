@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"leasehold/vip"
 )
 
 func TestLock(t *testing.T) {
@@ -37,6 +39,9 @@ func TestLockRefused(t *testing.T) {
 
 // release is refused while a daemon has the lock.
 func TestReleaseWhileRunning(t *testing.T) {
+	if err := vip.CheckCapabilities(); err != nil {
+		t.Skip(err)
+	}
 	file := configFile(t)
 	lock, err := lockRunDir(filepath.Join(filepath.Dir(file), "run"))
 	if err != nil {

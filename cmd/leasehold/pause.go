@@ -131,14 +131,12 @@ func (a *app) pause(ctx context.Context, flags pauseFlags, args []string) error 
 // awaitPause waits until the holder's tenure outlasts the pause: before that a
 // daemon that is stopped would still take the VIP along.
 func (a *app) awaitPause(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service, length time.Duration) error {
-	var v election.View
 	need := max(length, svc.TTL)
 	if length == 0 {
 		need = longestTTL // the holder takes a day, and renews it
 	}
-	ok, err := poll(ctx, 50*time.Millisecond, func(ctx context.Context) (done bool, err error) {
-		v, err = election.Read(ctx, c, svc.Name)
-		return err == nil && (!holds(v) || time.Duration(v.Holder.TTL) > need), err
+	v, ok, err := await(ctx, 50*time.Millisecond, reading(c, svc.Name), func(v election.View) bool {
+		return !holds(v) || time.Duration(v.Holder.TTL) > need
 	})
 	switch {
 	case err != nil:

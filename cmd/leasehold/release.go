@@ -80,6 +80,9 @@ func (a *app) release(ctx context.Context, flags releaseFlags, args []string) er
 
 // releaseHere takes the VIPs of the services off this host.
 func (a *app) releaseHere(ctx context.Context, cfg *Config, services []Service) (err error) {
+	if err := vip.CheckCapabilities(); err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
 	lock, err := lockRunDir(cfg.RunDir)
 	if err != nil {
 		return fmt.Errorf("release: %w; stop it first (systemctl stop leasehold), or hand over with leasehold switchover", err)

@@ -55,14 +55,8 @@ func (a *app) resume(ctx context.Context, timeout time.Duration, args []string) 
 // awaitResume waits until the holder is back on a short lease, or another has
 // taken over.
 func (a *app) awaitResume(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service) error {
-	var v election.View
-	ok, err := poll(ctx, 50*time.Millisecond, func(ctx context.Context) (done bool, err error) {
-		v, err = election.Read(ctx, c, svc.Name)
-		if err != nil || !holds(v) {
-			return err == nil, err
-		}
-		gone := v.Member(v.Holder.Node) == nil
-		return gone || time.Duration(v.Holder.TTL) <= svc.TTL, nil
+	v, ok, err := await(ctx, 50*time.Millisecond, reading(c, svc.Name), func(v election.View) bool {
+		return !holds(v) || v.Member(v.Holder.Node) == nil || time.Duration(v.Holder.TTL) <= svc.TTL
 	})
 	switch {
 	case err != nil:

@@ -69,6 +69,8 @@ func (f SecretFile) Read(getenv func(string) string) (Secret, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Secret{}, fmt.Errorf("%s does not exist; write the password there and type: chmod 640 %s", path, path)
+	case errors.Is(err, fs.ErrPermission):
+		return Secret{}, fmt.Errorf("%s is not for this user; as root type: chgrp leasehold %s && chmod 640 %s, or run this command with sudo", path, path, path)
 	case err != nil:
 		return Secret{}, fmt.Errorf("read the password: %w", err)
 	}

@@ -50,6 +50,7 @@ this host and another is the holder, a stray copy, a key that a stranger wrote) 
 	}
 	cmd.ValidArgsFunction = a.completeService
 	cmd.Flags().StringVarP(&flags.format, "format", "f", "table", "table or json")
+	completeFormat(cmd)
 	cmd.Flags().DurationVarP(&flags.watch, "watch", "w", 0, "show it again and again, as often as this; -w alone is every second")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", 3*time.Second, "how long to wait for etcd")
@@ -130,8 +131,10 @@ func (a *app) statusOnce(ctx context.Context, flags statusFlags, node string, se
 		wg.Go(func() { report.Services[i] = assess(from.gather(ctx, flags.timeout, node, &services[i])) })
 	}
 	wg.Wait()
-	if ctx.Err() != nil {
-		return 0, nil // interrupted: what was not answered by then says nothing
+	select {
+	case <-ctx.Done():
+		return exitFine, nil // interrupted: what was not answered by then says nothing
+	default:
 	}
 	for _, s := range report.Services {
 		report.ExitCode = worse(report.ExitCode, s.ExitCode)

@@ -102,10 +102,8 @@ func eligibleOthers(v election.View) []string {
 }
 
 func (a *app) awaitSwitchover(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service, before election.HolderValue, to string, begin time.Time) error {
-	var v election.View
-	ok, err := poll(ctx, 20*time.Millisecond, func(ctx context.Context) (done bool, err error) {
-		v, err = election.Read(ctx, c, svc.Name)
-		return err == nil && holds(v) && v.Holder.Epoch > before.Epoch, err
+	v, ok, err := await(ctx, 20*time.Millisecond, reading(c, svc.Name), func(v election.View) bool {
+		return holds(v) && v.Holder.Epoch > before.Epoch
 	})
 	took := time.Since(begin).Round(time.Millisecond)
 	switch {
