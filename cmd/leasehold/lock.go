@@ -1,19 +1,23 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // lockRunDir makes the run_dir if need be and takes the lock in it, which ends
 // with the process or with Close. The file stays: removing it would let two
-// daemons lock two files of one name. The error names the process that has it.
-func lockRunDir(dir string) (*os.File, error) {
+// daemons lock two files of one name. A lock that another has is waited for as
+// long as wait: a killed daemon takes a moment to die. The error names the process
+// that has it.
+func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make run_dir: %w", err)
 	}
@@ -22,7 +26,7 @@ func lockRunDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(ctx, f, wait); err != nil {
 		defer func() { _ = f.Close() }() // the lock was not had
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("another leasehold runs here, %s (it has %s)", lockOwner(f), path)
@@ -37,6 +41,27 @@ func lockRunDir(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// flock tries for as long as wait.
+func flock(ctx context.Context, f *os.File, wait time.Duration) error {
+	end := time.NewTimer(wait)
+	defer end.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-end.C:
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 func lockOwner(f *os.File) string {

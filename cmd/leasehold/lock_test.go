@@ -6,24 +6,25 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"leasehold/vip"
 )
 
 func TestLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	first, err := lockRunDir(dir)
+	first, err := lockRunDir(t.Context(), dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = lockRunDir(dir)
+	_, err = lockRunDir(t.Context(), dir, 0)
 	if want := fmt.Sprintf("another leasehold runs here, pid %d", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := lockRunDir(dir)
+	again, err := lockRunDir(t.Context(), dir, 0)
 	if err != nil {
 		t.Fatalf("after it was given back: %v", err)
 	}
@@ -32,9 +33,24 @@ func TestLock(t *testing.T) {
 
 func TestLockRefused(t *testing.T) {
 	file := writeFile(t, "run", "", 0o600)
-	if _, err := lockRunDir(file); err == nil || !strings.Contains(err.Error(), "make run_dir") {
+	if _, err := lockRunDir(t.Context(), file, 0); err == nil || !strings.Contains(err.Error(), "make run_dir") {
 		t.Errorf("a file for a folder: got %v", err)
 	}
+}
+
+// A daemon that follows one that is dying gets the lock when that has died.
+func TestLockIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	first, err := lockRunDir(t.Context(), dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(30*time.Millisecond, func() { first.Close() })
+	second, err := lockRunDir(t.Context(), dir, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
 }
 
 // release is refused while a daemon has the lock.
@@ -43,7 +59,7 @@ func TestReleaseWhileRunning(t *testing.T) {
 		t.Skip(err)
 	}
 	file := configFile(t)
-	lock, err := lockRunDir(filepath.Join(filepath.Dir(file), "run"))
+	lock, err := lockRunDir(t.Context(), filepath.Join(filepath.Dir(file), "run"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

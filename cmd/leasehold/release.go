@@ -83,7 +83,7 @@ func (a *app) releaseHere(ctx context.Context, cfg *Config, services []Service) 
 	if err := vip.CheckCapabilities(); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
-	lock, err := lockRunDir(cfg.RunDir)
+	lock, err := lockRunDir(ctx, cfg.RunDir, 0)
 	if err != nil {
 		return fmt.Errorf("release: %w; stop it first (systemctl stop leasehold), or hand over with leasehold switchover", err)
 	}

@@ -29,6 +29,9 @@ SIGHUP does nothing yet. It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 	}
 }
 
+// lockWait is how long a daemon waits for the one before it to die.
+const lockWait = 500 * time.Millisecond
+
 // unit is one service with all that runs for it.
 type unit struct {
 	name      string
@@ -49,7 +52,7 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	if err := vip.CheckCapabilities(); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	lock, err := lockRunDir(cfg.RunDir)
+	lock, err := lockRunDir(ctx, cfg.RunDir, lockWait)
 	if err != nil {
 		return fmt.Errorf("run: %w; stop it first, or give this one a run_dir of its own", err)
 	}
