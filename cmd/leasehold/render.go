@@ -17,7 +17,7 @@ func (s ServiceStatus) render(w io.Writer, width int) {
 	}
 	if s.Etcd.Epoch > 0 {
 		g.right = fmt.Sprintf("epoch %d", s.Etcd.Epoch)
-	} else if s.Daemon.Loop.Epoch > 0 {
+	} else if s.Daemon.Loop.Role == "holder" { // of a standby it is that of its last tenure
 		g.right = fmt.Sprintf("epoch %d", s.Daemon.Loop.Epoch)
 	}
 	for _, m := range s.Members {
@@ -121,7 +121,7 @@ func (d DaemonStatus) text() string {
 		fmt.Sprintf("pid %d, version %s, said %s ago: %s", d.PID, d.Version, ms(d.AgeMS), d.Loop.Role),
 		d.Loop.Waiting, d.Loop.Failing, d.Loop.EtcdTrouble,
 	}
-	if !d.Loop.LinkUp {
+	if !d.Loop.LinkUp && d.Loop.LinkWhy != d.Loop.Waiting {
 		parts = append(parts, d.Loop.LinkWhy)
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
