@@ -176,14 +176,15 @@ func (c *Cluster) each(ctx context.Context, f func(context.Context, *clientv3.Cl
 	var errs []error
 	for range c.endpoints {
 		i := c.pick(0)
-		cli, err := c.connect(c.endpoints[i])
-		if err == nil {
-			err = func() error {
-				ctx, cancel := context.WithTimeout(ctx, onceTimeout)
-				defer cancel()
-				return f(ctx, cli)
-			}()
-		}
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+			defer cancel()
+			cli, err := c.connect(ctx, c.endpoints[i])
+			if err != nil {
+				return err
+			}
+			return c.forgotten(c.endpoints[i], cli, f(ctx, cli))
+		}()
 		if err == nil {
 			return nil
 		}

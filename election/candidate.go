@@ -298,7 +298,9 @@ func (c *Candidate) watch(ctx context.Context, gen, at int, rev int64) {
 }
 
 func (c *Candidate) stream(ctx context.Context, gen, at int, rev int64) error {
-	cli, err := c.cluster.connect(c.cluster.endpoints[at])
+	login, cancel := context.WithTimeout(ctx, dialTimeout)
+	cli, err := c.cluster.connect(login, c.cluster.endpoints[at])
+	cancel()
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -42,7 +39,10 @@ type Cluster struct {
 
 // endpoint is one etcd member and the client for it, made at first use.
 type endpoint struct {
-	url string
+	url   string
+	login chan struct{} // one slot: who has it makes the client
+
+	refusedUntil boottime.Instant // the password was refused; of who has the slot
 
 	mu     sync.Mutex
 	client *clientv3.Client
@@ -55,7 +55,7 @@ func Open(opts Options, log hclog.Logger) (*Cluster, error) {
 	}
 	c := &Cluster{opts: opts, log: log}
 	for _, u := range opts.Endpoints {
-		c.endpoints = append(c.endpoints, &endpoint{url: u})
+		c.endpoints = append(c.endpoints, &endpoint{url: u, login: make(chan struct{}, 1)})
 	}
 	return c, nil
 }
@@ -105,36 +105,6 @@ const (
 	pingTime = 10 * time.Second
 )
 
-// connect returns the endpoint's client. With a user and password it fetches a
-// token first, which fails while the endpoint does not answer.
-func (c *Cluster) connect(e *endpoint) (*clientv3.Client, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.client != nil {
-		return e.client, nil
-	}
-	cli, err := clientv3.New(clientv3.Config{
-		Endpoints:            []string{e.url},
-		TLS:                  c.opts.TLS,
-		Username:             c.opts.Username,
-		Password:             c.opts.Password,
-		DialTimeout:          dialTimeout,
-		DialKeepAliveTime:    pingTime,
-		DialKeepAliveTimeout: time.Second,
-		MaxUnaryRetries:      1, // the core decides what is sent again, and where to
-		Logger:               zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-			MinConnectTimeout: dialTimeout,
-		})},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("etcd %s: %w", e.url, err)
-	}
-	e.client = cli
-	return cli, nil
-}
-
 // clock is where the shell reads the time from.
 type clock struct {
 	now  func() boottime.Instant
@@ -148,13 +118,13 @@ func (c *Cluster) send(ctx context.Context, keys Keys, r request, clk clock) (re
 	defer cancel()
 	i := c.pick(r.skip)
 	rep := reply{sent: clk.now()}
-	cli, err := c.connect(c.endpoints[i])
+	cli, err := c.connect(ctx, c.endpoints[i])
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
 		rep.sent = clk.now()
-		err = do(ctx, cli, keys, r, &rep)
+		err = c.forgotten(c.endpoints[i], cli, do(ctx, cli, keys, r, &rep))
 	}
 	rep.leaseGone = errors.Is(err, rpctypes.ErrLeaseNotFound)
 	rep.down = err != nil && isDown(err)
@@ -171,6 +141,9 @@ func (c *Cluster) send(ctx context.Context, keys Keys, r request, clk clock) (re
 // isDown reports whether an error is the endpoint's or the way's to it, and not
 // etcd's answer.
 func isDown(err error) bool {
+	if errors.Is(err, errForgotten) {
+		return true
+	}
 	var e rpctypes.EtcdError
 	if errors.As(err, &e) {
 		return e.Code() == codes.Unavailable || e.Code() == codes.DeadlineExceeded
@@ -185,6 +158,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: wrong user or password: check etcd.user and etcd.password_file", err)
 	case errors.Is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("%w: the etcd user's role lacks the prefix %s: see deploy/etcd-role.sh", err, Root)
+	case errors.Is(err, errForgotten):
+		return err
 	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrInvalidAuthToken):
 		return fmt.Errorf("%w: etcd asks for a user and password: set etcd.user and etcd.password_file", err)
 	case errors.Is(err, rpctypes.ErrNoSpace):
