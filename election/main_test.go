@@ -15,9 +15,11 @@ func TestMain(m *testing.M) {
 		os.Exit(crashChild())
 	}
 	flag.Parse()
-	// The tests against etcd wait more than they compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
+	if f := flag.Lookup("test.fuzz"); f.Value.String() == "" {
+		// The tests against etcd wait more than they compute.
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
 	}
 	code := m.Run()
 	common.close()

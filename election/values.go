@@ -11,6 +11,18 @@ import (
 // somebody else.
 const maxValue = 4 << 10
 
+const (
+	// longestPause is what a pause until a later moment is cut down to, and
+	// longestTTL more than any tenure that covers one: far from where a moment on
+	// the clock plus a duration wraps round, which is 292 years.
+	longestPause = 10 * 365 * 24 * time.Hour
+	longestTTL   = 2 * longestPause
+
+	// maxEpoch is far above any real epoch, and what other programs' JSON numbers
+	// hold exactly.
+	maxEpoch = 1 << 53
+)
+
 // Seconds is a duration that is a word in JSON ("3s", "1h1m0s"), because the
 // values are made to be read with etcdctl.
 type Seconds time.Duration
@@ -18,14 +30,15 @@ type Seconds time.Duration
 // MarshalText writes the duration as time.Duration prints it.
 func (s Seconds) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
 
-// UnmarshalText reads what time.ParseDuration reads, and refuses what is negative.
+// UnmarshalText reads what time.ParseDuration reads, and refuses what is
+// negative or longer than any tenure.
 func (s *Seconds) UnmarshalText(b []byte) error {
 	d, err := time.ParseDuration(string(b))
 	if err != nil {
 		return err
 	}
-	if d < 0 {
-		return fmt.Errorf("duration %s is negative", d)
+	if d < 0 || d > longestTTL {
+		return fmt.Errorf("duration %s is negative, or longer than %s", d, longestTTL)
 	}
 	*s = Seconds(d)
 	return nil

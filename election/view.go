@@ -88,6 +88,7 @@ func (v *View) apply(k Keys, kv *mvccpb.KeyValue, now boottime.Instant, wall tim
 		} else if h.Lease == 0 {
 			h.Bad = "hangs on no lease"
 		}
+		boundEpoch(&h.Epoch, &h.Bad)
 		if v.Holder == nil || v.Holder.ModRevision != kv.ModRevision {
 			v.Holder = &h
 		}
@@ -98,13 +99,14 @@ func (v *View) apply(k Keys, kv *mvccpb.KeyValue, now boottime.Instant, wall tim
 		} else if t.State != TenureHeld && t.State != TenureReleased {
 			t.Bad = "state is neither held nor released"
 		}
+		boundEpoch(&t.Epoch, &t.Bad)
 		if v.Tenure == nil || v.Tenure.ModRevision != kv.ModRevision {
 			v.Tenure = &t
 		}
 	case key == k.Pause():
 		p := PauseKey{PauseValue: DecodePause(kv.Value), ModRevision: kv.ModRevision, Lease: LeaseID(kv.Lease), Seen: now}
 		if p.Until != nil {
-			p.Left = max(0, p.Until.Sub(wall))
+			p.Left = min(max(0, p.Until.Sub(wall)), longestPause)
 		}
 		if v.Pause == nil || v.Pause.ModRevision != kv.ModRevision {
 			v.Pause = &p
@@ -120,6 +122,13 @@ func (v *View) apply(k Keys, kv *mvccpb.KeyValue, now boottime.Instant, wall tim
 	case strings.HasPrefix(key, k.HistoryPrefix()):
 	default:
 		v.strange(key + " is not a key of Leasehold")
+	}
+}
+
+// boundEpoch takes an epoch for none that would leave no room for the next ones.
+func boundEpoch(epoch *int64, bad *string) {
+	if *epoch < 0 || *epoch > maxEpoch {
+		*epoch, *bad = 0, "epoch is out of range"
 	}
 }
 
