@@ -17,7 +17,7 @@ TESTFLAGS ?=
 # other, after the rest, so that they do not steal the CPU from each other.
 TIMED    := ^leasehold/(deploy|internal/cases|internal/sdlab)(/|$$)
 
-DEMO_CMD  ?= $(GO) run ./internal/cases -demo
+DEMO_CMD  ?= $(GO) run ./internal/cases/demo
 CASES_CMD ?= $(GO) test ./internal/cases -run '^TestCases$$' -v -count=1 -timeout 20m
 
 # The race detector is linked through cgo; without a C compiler the tests run bare.

@@ -98,6 +98,7 @@ type core struct {
 
 	member    MemberValue // what etcd has
 	memberOn  LeaseID
+	memberRev int64 // the revision that it was written at
 	tried     attempt
 	mine      tenure
 	over      string // why the latest tenure of this node ended without its wish
@@ -432,7 +433,7 @@ func (c *core) pollRelease() []request {
 				c.unsync()
 			default:
 				if len(then) == 3 {
-					c.member, c.memberOn = member, on
+					c.member, c.memberOn, c.memberRev = member, on, r.revision
 				}
 				c.ended()
 			}

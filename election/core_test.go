@@ -257,6 +257,39 @@ func TestResumeGoesBackToTheShortLease(t *testing.T) {
 	w.until(simTTL*2, "failover works again", func() bool { return w.holder() != nil })
 }
 
+// TestLateMemberPutIsWrittenOver: a put that we gave up on is carried out after
+// the one that followed it.
+func TestLateMemberPutIsWrittenOver(t *testing.T) {
+	w, h := started(t, 2)
+	stale := MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "eth0: no carrier", Version: "test"}
+	w.etcd.put(h.core.keys.Member(h.name), encode(stale), h.core.lease)
+	w.until(time.Second, "the member key says what the node says", func() bool {
+		m := w.nodes[1].core.view.Member(h.name)
+		return m != nil && m.Eligible
+	})
+	w.etcd.delete(h.core.keys.Member(h.name))
+	w.until(time.Second, "the member key is back", func() bool { return w.etcd.kv[h.core.keys.Member(h.name)] != nil })
+}
+
+// TestShorterPauseTakesThePlaceOfALongOne: the tenure follows, or a daemon that
+// dies would keep everybody out for a day.
+func TestShorterPauseTakesThePlaceOfALongOne(t *testing.T) {
+	w, h := started(t, 2)
+	w.etcd.put(h.core.keys.Pause(), "", 0)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(time.Second)
+	until := h.wall().Add(10 * time.Minute)
+	w.etcd.put(h.core.keys.Pause(), encode(PauseValue{Until: &until}), 0)
+	w.until(time.Second, "the tenure fits the shorter pause", func() bool { return h.core.mine.long && h.core.mine.ttl < 20*time.Minute })
+	w.run(100 * time.Millisecond)
+	if left := h.boundTo.Sub(h.clock()); left < 10*time.Minute || left > 15*time.Minute {
+		t.Errorf("the kernel's deadline is %v away, want the pause and a little more", left)
+	}
+	if w.holder() != h {
+		t.Errorf("the VIP moved\n%s", w.story())
+	}
+}
+
 // TestReleaseWhileThePauseEnds: the release that is wished while the holder key
 // moves back to the short lease must not be mistaken for done.
 func TestReleaseWhileThePauseEnds(t *testing.T) {

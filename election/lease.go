@@ -112,7 +112,7 @@ func (c *core) pollMember() []request {
 			case r.leaseGone:
 				c.leaseLost(l)
 			case r.err == nil && l == c.lease:
-				c.member, c.memberOn = value, l
+				c.member, c.memberOn, c.memberRev = value, l, r.revision
 			}
 		},
 	})}

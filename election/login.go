@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -94,11 +95,18 @@ func (c *Cluster) dial(url, token string) (*clientv3.Client, error) {
 		MaxUnaryRetries:      1, // the core decides what is sent again, and where to
 		Logger:               zap.NewNop(),
 		// gRPC goes by HTTPS_PROXY unless told otherwise; etcd is on the LAN.
-		DialOptions: []grpc.DialOption{grpc.WithNoProxy(), grpc.WithConnectParams(grpc.ConnectParams{
+		DialOptions: []grpc.DialOption{grpc.WithNoProxy(), grpc.WithChainUnaryInterceptor(failFast), grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: dialTimeout,
 		})},
 	})
+}
+
+// failFast makes a request fail when the connection attempt does, with its
+// reason: a refused port, a certificate. The client library would have it wait
+// for its whole time, and then say no more than that time is up (options.go).
+func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoker(ctx, method, req, reply, cc, append(slices.Clip(opts), grpc.WaitForReady(false))...)
 }
 
 // forgotten gives a client up whose login etcd does not take any more, so that

@@ -7,11 +7,20 @@ import (
 // timedPause reports whether the tenure runs under a pause that ends by itself.
 func (c *core) timedPause() bool { return c.view.Pause != nil && c.view.Pause.Until != nil }
 
-// pauseOver reports that the pause is gone but the tenure still hangs on its
-// long lease. The node makes the kernel's deadline short first, then wishes
-// shorten: take away before inviting.
+// pauseOver reports that the tenure still hangs on the long lease of a pause
+// that is gone, or that a much shorter one has taken the place of. The node makes
+// the kernel's deadline short first, then wishes shorten: take away before
+// inviting. A pause that is still there then makes it long again, to fit.
 func (c *core) pauseOver() bool {
-	return c.mine.held && c.mine.long && c.mine.moving == nil && c.known && c.view.Pause == nil
+	m, p := &c.mine, c.view.Pause
+	if !m.held || !m.long || m.moving != nil || !c.known {
+		return false
+	}
+	if p == nil {
+		return true
+	}
+	end := p.End()
+	return p.ModRevision != m.pauseRev && !end.IsZero() && end.Add(2*pauseRest).Before(m.deadline) && usable(longTTL(end.Sub(c.now))) < m.deadline.Sub(c.now)/2
 }
 
 // pollRehang moves the holder key to a long lease when a pause begins, and back
@@ -24,11 +33,14 @@ func (c *core) pollRehang() []request {
 	switch p := c.view.Pause; {
 	case m.moving != nil:
 		return c.sendRehang() // sent before, no answer that we know of: again, it is one compare
-	case p != nil && c.synced && m.pauseRev != p.ModRevision:
-		return c.pauseBegins(p)
-	case c.pauseOver() && c.wish.shorten == m.epoch && c.lease != 0:
+	case c.pauseOver():
+		if c.wish.shorten != m.epoch || c.lease == 0 {
+			return nil // the kernel's deadline first
+		}
 		m.moving = &rehang{lease: c.lease, ttl: c.cfg.TTL, sent: c.now}
 		return c.sendRehang()
+	case p != nil && c.synced && m.pauseRev != p.ModRevision:
+		return c.pauseBegins(p)
 	}
 	return nil
 }

@@ -185,6 +185,7 @@ func (c *core) watchEnded(gen int, why error, now boottime.Instant, wall time.Ti
 // settle draws from a changed view what it says about our own tenure.
 func (c *core) settle() {
 	c.recognise()
+	c.settleMember()
 	m, h := &c.mine, c.view.Holder
 	if !m.held || c.view.Revision < m.rev {
 		return
@@ -200,6 +201,19 @@ func (c *core) settle() {
 		c.lost("the holder key was deleted, or its lease revoked")
 	default:
 		c.lost("the holder key was overwritten by " + orUnknown(h.Node))
+	}
+}
+
+// settleMember has the member key written again when it is not what we believe
+// that we wrote: a request that we gave up on may be carried out later than one
+// that we sent after it, when a cable comes back and TCP delivers what it kept.
+func (c *core) settleMember() {
+	if c.memberOn == 0 || c.flying[kindMember] > 0 || c.flying[kindRelease] > 0 || c.view.Revision < c.memberRev {
+		return
+	}
+	m := c.view.Member(c.cfg.Node)
+	if m == nil || m.Lease != c.memberOn || !m.same(c.member) {
+		c.member, c.memberOn = MemberValue{}, 0
 	}
 }
 

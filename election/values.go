@@ -83,6 +83,13 @@ type MemberValue struct {
 	Since    time.Time `json:"since"`
 }
 
+// same reports whether two values say the same.
+func (m MemberValue) same(o MemberValue) bool {
+	since := m.Since.Equal(o.Since)
+	m.Since, o.Since = time.Time{}, time.Time{}
+	return since && m == o
+}
+
 // PauseValue is what `leasehold pause` writes. An operator may write anything
 // else: the key alone pauses, and a value that is not JSON is taken as the reason.
 type PauseValue struct {

@@ -102,7 +102,7 @@ func (a *app) releaseService(ctx context.Context, s *Service) error {
 	if err != nil {
 		return err
 	}
-	set, err := vip.New(vip.Config{VIPs: s.specs(), Announce: s.Announce, Log: hclog.NewNullLogger()})
+	set, err := vip.New(vip.Config{VIPs: s.specs(), Announce: s.Announce, ResetClients: true, Log: hclog.NewNullLogger()})
 	if err != nil {
 		return err
 	}

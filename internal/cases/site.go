@@ -35,6 +35,9 @@ type Site struct {
 	daemons map[string]*lab.Process
 }
 
+// Etcd runs with --pre-vote, as it does by default since 3.5: without it a member
+// that comes back from a partition makes the leader step down.
+
 // Election is etcd's election timeout at the site: what a LAN should have. With
 // etcd's own second a lost leader stalls renewals for up to 1.7 s.
 const Election = 500 * time.Millisecond
@@ -53,7 +56,7 @@ func Open(ctx context.Context, l *lab.Lab, o Options) (*Site, error) {
 		s.TTL = 3 * time.Second
 	}
 	var err error
-	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: Election}); err != nil {
+	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: Election, ExtraArgs: []string{"--pre-vote"}}); err != nil {
 		return nil, err
 	}
 	if s.DB, err = l.StartMariaDB(ctx, lab.MariaDBConfig{}); err != nil {
