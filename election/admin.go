@@ -189,7 +189,7 @@ func (c *Cluster) each(ctx context.Context, f func(context.Context, *clientv3.Cl
 			return nil
 		}
 		c.judge(i, err, false)
-		errs = append(errs, fmt.Errorf("etcd %s: %w", c.endpoints[i].url, explain(err)))
+		errs = append(errs, fmt.Errorf("etcd %s: %w", c.endpoints[i].url, c.explain(err)))
 	}
 	return errors.Join(errs...)
 }

@@ -130,7 +130,7 @@ func (c *Cluster) send(ctx context.Context, keys Keys, r request, clk clock) (re
 	rep.down = err != nil && isDown(err)
 	rep.got, rep.wall = clk.now(), clk.wall()
 	if err != nil {
-		rep.err = fmt.Errorf("etcd %s: %w", c.endpoints[i].url, explain(err))
+		rep.err = fmt.Errorf("etcd %s: %w", c.endpoints[i].url, c.explain(err))
 	}
 	if !rep.leaseGone {
 		c.judge(i, err, r.skip > 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -128,6 +129,27 @@ func (c *Cluster) forgotten(e *endpoint, cli *clientv3.Client, err error) error 
 		}
 	}
 	return fmt.Errorf("%w: %w", errForgotten, err)
+}
+
+// explain adds to an error what an operator has to do about it. A certificate
+// that etcd refuses shows in two ways: as etcd's alert, or, when a request was
+// written before that was read, as the end of the connection (TLS 1.3 has the
+// client's certificate checked after the client's handshake is done).
+func (c *Cluster) explain(err error) error {
+	text := err.Error()
+	says := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	ended := says("EOF", "broken pipe", "reset by peer")
+	switch {
+	case c.opts.TLS == nil && says("reading server preface"):
+		return fmt.Errorf("%w: if etcd wants TLS, write https:// in etcd.endpoints and set etcd.tls", err)
+	case c.opts.TLS != nil && says("failed to verify certificate"):
+		return fmt.Errorf("%w: etcd's certificate is not to be trusted: check etcd.tls.ca and the endpoint's name", err)
+	case c.opts.TLS != nil && (ended || says("remote error: tls")):
+		return fmt.Errorf("%w: etcd ended the connection, perhaps over our certificate: check etcd.tls.cert, its CA and its dates", err)
+	}
+	return explain(err)
 }
 
 func (e *endpoint) get() *clientv3.Client {

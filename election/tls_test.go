@@ -103,10 +103,10 @@ func TestTLS(t *testing.T) {
 		want string // in the trouble; empty: it holds
 	}{
 		"good":                    {&tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{ca.issue(t, "leasehold", hour)}}, ""},
-		"the server's is unknown": {&tls.Config{RootCAs: stranger.pool, Certificates: []tls.Certificate{ca.issue(t, "leasehold", hour)}}, "certificate signed by unknown authority"},
-		"ours is expired":         {&tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{ca.issue(t, "leasehold", time.Now().Add(-time.Minute))}}, "certificate"},
-		"ours is unknown":         {&tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{stranger.issue(t, "leasehold", hour)}}, "certificate"},
-		"we have none":            {&tls.Config{RootCAs: ca.pool}, "certificate"},
+		"the server's is unknown": {&tls.Config{RootCAs: stranger.pool, Certificates: []tls.Certificate{ca.issue(t, "leasehold", hour)}}, "etcd.tls.ca"},
+		"ours is expired":         {&tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{ca.issue(t, "leasehold", time.Now().Add(-time.Minute))}}, "etcd.tls.cert"},
+		"ours is unknown":         {&tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{stranger.issue(t, "leasehold", hour)}}, "etcd.tls.cert"},
+		"we have none":            {&tls.Config{RootCAs: ca.pool}, "etcd.tls.cert"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -125,6 +125,6 @@ func TestTLS(t *testing.T) {
 		t.Parallel()
 		var j referee
 		a := j.join(t, testConfig(t, "a"), open(t, Options{Endpoints: []string{strings.Replace(e.url, "https:", "http:", 1)}}))
-		staysOut(t, a, "etcd ")
+		staysOut(t, a, "https://")
 	})
 }
