@@ -56,7 +56,8 @@ demo: setup build ## two nodes, an etcd and a VIP that moves, on this machine
 	$(DEMO_CMD)
 
 .PHONY: bench
-bench: ## every benchmark
+bench: setup ## Leasehold and keepalived side by side, then every benchmark (15 minutes; BENCH_N=10 rounds)
+	$(GO) run ./internal/bench/leasehold-bench
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: fuzz
