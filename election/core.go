@@ -75,7 +75,11 @@ type core struct {
 
 	cluster uint64
 	lastOK  boottime.Instant
-	trouble string // the last thing that went wrong; empty after a success
+	trouble struct {
+		what string // went wrong last; empty: nothing, or it is over
+		of   kind
+		at   boottime.Instant
+	}
 
 	view     View
 	known    bool // the keys were read at least once
@@ -134,18 +138,33 @@ func (c *core) ask(r request) request {
 	r.done = func(rep reply) {
 		c.flying[r.kind]--
 		c.tick(rep.got, rep.wall)
-		if rep.err == nil {
-			rep.err = c.checkCluster(rep.cluster)
+		if err := c.checkCluster(rep.cluster); err != nil {
+			rep.err, rep.leaseGone = err, false // what another cluster knows of our lease means nothing
 		}
 		if rep.err != nil {
-			c.trouble = fmt.Sprintf("%s: %v", r.kind, rep.err)
+			c.wrong(r.kind, fmt.Sprintf("%s: %v", r.kind, rep.err))
 			c.retryAt[r.kind] = c.now.Add(min(50*time.Millisecond, c.cfg.TTL/20))
 		} else {
-			c.lastOK, c.trouble = max(c.lastOK, rep.sent), ""
+			c.lastOK = max(c.lastOK, rep.sent)
+			c.right(r.kind)
 		}
 		done(rep)
 	}
 	return r
+}
+
+// wrong notes what went wrong, for people.
+func (c *core) wrong(k kind, what string) {
+	c.trouble.what, c.trouble.of, c.trouble.at = what, k, c.now
+}
+
+// right notes that something works. What went wrong of another kind stands until
+// it has not for a ttl: an etcd that is full, or a role that may only read, refuses
+// some requests and grants others all the time.
+func (c *core) right(k kind) {
+	if c.trouble.of == k || c.now.Sub(c.trouble.at) > c.cfg.TTL {
+		c.trouble.what = ""
+	}
 }
 
 // errCluster says that the endpoints lead to another etcd than before.

@@ -13,7 +13,7 @@ type State struct {
 	Synced  bool             // and are watched from there on
 	Heard   boottime.Instant // last watch event or read
 	LastOK  boottime.Instant // when the last request that succeeded was sent
-	Trouble string           // what went wrong last; empty after a success
+	Trouble string           // what goes wrong; empty when nothing does
 
 	Lease     LeaseID          // of this node's member key; 0: none
 	HeldUntil boottime.Instant // end of this node's tenure; zero: it holds none
@@ -33,7 +33,7 @@ type State struct {
 // state is the present moment as a State.
 func (c *core) state() State {
 	s := State{
-		View: c.view, Known: c.known, Synced: c.synced, Heard: c.heard, LastOK: c.lastOK, Trouble: c.trouble,
+		View: c.view, Known: c.known, Synced: c.synced, Heard: c.heard, LastOK: c.lastOK, Trouble: c.trouble.what,
 		Lease: c.lease, Epoch: c.mine.epoch, TTL: c.mine.ttl, Long: c.mine.held && c.mine.long, PauseOver: c.pauseOver(), Over: c.over,
 		FreeAt: c.freeAt(), Paused: c.view.Pause != nil, OthersEligible: c.view.othersEligible(c.cfg.Node),
 	}

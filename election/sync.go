@@ -1,6 +1,7 @@
 package election
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -52,7 +53,10 @@ func (c *core) pollSync() []request {
 // load takes a read of all keys as the new view.
 func (c *core) load(r reply) {
 	if c.known && r.revision < c.view.Revision {
-		return // a late reply; the watch is ahead of it
+		if !r.sent.Before(c.view.At) {
+			c.wrong(kindRead, fmt.Sprintf("read: etcd went back from revision %d to %d: it lost data, and nothing that it says is believed, because it may not know who holds the VIP; restart leasehold if etcd was emptied on purpose", c.view.Revision, r.revision))
+		}
+		return // else it is a late reply; the watch is ahead of it
 	}
 	old := c.view
 	v := View{Cluster: r.cluster, Revision: r.revision, At: r.sent}
@@ -178,7 +182,7 @@ func (c *core) watchEnded(gen int, why error, now boottime.Instant, wall time.Ti
 	c.synced = false
 	c.readAt = now.Add(20 * time.Millisecond)
 	if why != nil {
-		c.trouble = "watch: " + why.Error()
+		c.wrong(kindRead, "watch: "+why.Error())
 	}
 }
 

@@ -240,7 +240,7 @@ func (w *world) story() string {
 		s += l + "\n"
 	}
 	for _, n := range w.nodes {
-		s += fmt.Sprintf("%s trouble=%q synced=%v lease=%v mine=%+v\n", n.name, n.core.trouble, n.core.synced, n.core.lease, n.core.mine)
+		s += fmt.Sprintf("%s trouble=%q synced=%v lease=%v mine=%+v\n", n.name, n.core.trouble.what, n.core.synced, n.core.lease, n.core.mine)
 	}
 	return s
 }
