@@ -54,22 +54,32 @@ type target struct {
 
 func faults() []fault {
 	return []fault{
-		{name: "mysqld killed", process: true, target: target{50 * time.Millisecond, false},
-			do: func(_ context.Context, _ system, site *cases.Site) error { return site.DB.Process(lab.A).Kill() }},
-		{name: "daemon stopped", target: target{50 * time.Millisecond, false},
+		{
+			name: "mysqld killed", process: true, target: target{50 * time.Millisecond, false},
+			do: func(_ context.Context, _ system, site *cases.Site) error { return site.DB.Process(lab.A).Kill() },
+		},
+		{
+			name: "daemon stopped", target: target{50 * time.Millisecond, false},
 			do:    func(_ context.Context, s system, _ *cases.Site) error { return s.Daemon(lab.A).Term() },
-			after: func(ctx context.Context, s system) error { return ended(ctx, s.Daemon(lab.A)) }},
+			after: func(ctx context.Context, s system) error { return ended(ctx, s.Daemon(lab.A)) },
+		},
 		// Up to 1 s late as long as only the kernel's address lifetimes guard.
-		{name: "daemon killed", target: target{ttl + time.Second, true},
-			do: func(_ context.Context, s system, _ *cases.Site) error { return killGroup(s.Daemon(lab.A)) }},
-		{name: "host lost", target: target{ttl + 100*time.Millisecond, true},
+		{
+			name: "daemon killed", target: target{ttl + time.Second, true},
+			do: func(_ context.Context, s system, _ *cases.Site) error { return killGroup(s.Daemon(lab.A)) },
+		},
+		{
+			name: "host lost", target: target{ttl + 100*time.Millisecond, true},
 			// Etcd's leader is lost with the host in one round of three.
 			before: func(ctx context.Context, site *cases.Site, round int) error {
 				return site.Etcd.MoveLeader(ctx, []string{lab.A, lab.B, lab.C}[round%3])
 			},
-			do: func(_ context.Context, _ system, site *cases.Site) error { return site.PowerOff(lab.A) }},
-		{name: "switchover", target: target{50 * time.Millisecond, false},
-			do: func(ctx context.Context, s system, _ *cases.Site) error { return s.Switchover()(ctx) }},
+			do: func(_ context.Context, _ system, site *cases.Site) error { return site.PowerOff(lab.A) },
+		},
+		{
+			name: "switchover", target: target{50 * time.Millisecond, false},
+			do: func(ctx context.Context, s system, _ *cases.Site) error { return s.Switchover()(ctx) },
+		},
 	}
 }
 

@@ -107,7 +107,7 @@ type notifyReply struct {
 
 // serve opens the sockets of one program until it has ended.
 func serve(fd int) {
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); errors.Is(err, unix.EINTR) {
@@ -128,7 +128,7 @@ func serve(fd int) {
 func open(fd int, n notification) {
 	sock, err := unix.Socket(unix.AF_NETLINK, int(n.args[1]), unix.NETLINK_CONNECTOR)
 	if err == nil {
-		defer unix.Close(sock)
+		defer func() { _ = unix.Close(sock) }()
 		add := notifyAddFD{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, src: uint32(sock), newFlags: uint32(n.args[1]) & unix.O_CLOEXEC}
 		err = ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&add))
 	}

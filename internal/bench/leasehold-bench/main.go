@@ -54,7 +54,7 @@ func measure(ctx context.Context, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		o.Binary = filepath.Join(dir, "leasehold")
 		build := exec.CommandContext(ctx, "go", "build", "-o", o.Binary, "leasehold/cmd/leasehold")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
