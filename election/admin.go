@@ -136,7 +136,7 @@ func History(ctx context.Context, c *Cluster, service string, limit int) ([]Hist
 	err := c.each(ctx, func(ctx context.Context, cli *clientv3.Client) error {
 		out = nil
 		r, err := cli.Get(ctx, KeysOf(service).HistoryPrefix(), clientv3.WithPrefix(),
-			clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(limit)))
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(int64(limit)))
 		if err != nil {
 			return err
 		}

@@ -255,14 +255,11 @@ func commit(ctx context.Context, cli *clientv3.Client, x txn, rep *reply) error 
 	}
 	var ops []clientv3.Op
 	for _, w := range x.then {
-		switch {
-		case w.del && w.end != "":
-			ops = append(ops, clientv3.OpDelete(w.key, clientv3.WithRange(w.end)))
-		case w.del:
+		if w.del {
 			ops = append(ops, clientv3.OpDelete(w.key))
-		default:
-			ops = append(ops, clientv3.OpPut(w.key, w.value, clientv3.WithLease(clientv3.LeaseID(w.lease))))
+			continue
 		}
+		ops = append(ops, clientv3.OpPut(w.key, w.value, clientv3.WithLease(clientv3.LeaseID(w.lease))))
 	}
 	t, err := cli.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if err != nil {

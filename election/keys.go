@@ -36,12 +36,5 @@ func (k Keys) Switchover() string { return k.prefix + "/switchover" }
 // HistoryPrefix is the start of the history's keys.
 func (k Keys) HistoryPrefix() string { return k.prefix + "/history/" }
 
-// History is the entry of one tenure. The epoch is padded, so that the keys sort
-// as the numbers do.
-func (k Keys) History(epoch int64) string {
-	s := strconv.FormatInt(epoch, 10)
-	for len(s) < 10 {
-		s = "0" + s
-	}
-	return k.HistoryPrefix() + s
-}
+// History is the entry of one tenure.
+func (k Keys) History(epoch int64) string { return k.HistoryPrefix() + strconv.FormatInt(epoch, 10) }

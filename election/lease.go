@@ -142,7 +142,7 @@ func (c *core) pollHistory() []request {
 	}
 	then := []write{put(c.keys.History(h.Epoch), encode(h), 0)}
 	if h.Epoch > kept {
-		then = append(then, write{key: c.keys.History(0), end: c.keys.History(h.Epoch - kept + 1), del: true})
+		then = append(then, del(c.keys.History(h.Epoch-kept)))
 	}
 	return []request{c.ask(request{kind: kindHistory, txn: txn{then: then}, done: func(r reply) {
 		if r.err == nil && c.wish.history == h {

@@ -62,13 +62,11 @@ type cond struct {
 	equals int64
 }
 
-// write puts a key on a lease (0: none), or deletes it, or all keys from key up
-// to end.
+// write puts a key on a lease (0: none), or deletes it.
 type write struct {
 	key, value string
 	lease      LeaseID
 	del        bool
-	end        string
 }
 
 // reply is what came of a request.
