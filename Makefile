@@ -15,7 +15,7 @@ TESTFLAGS ?=
 
 # Packages whose tests boot machines and measure times. They run one after the
 # other, after the rest, so that they do not steal the CPU from each other.
-TIMED    := ^leasehold/(deploy|internal/cases|internal/sdlab)(/|$$)
+TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/sdlab)(/|$$)
 
 DEMO_CMD  ?= $(GO) run ./internal/cases/demo
 CASES_CMD ?= $(GO) test ./internal/cases -run '^TestCases$$' -v -count=1 -timeout 20m

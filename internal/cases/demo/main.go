@@ -62,6 +62,9 @@ func run(ctx context.Context, binary string, w io.Writer) (err error) {
 		_, werr := fmt.Fprintf(w, format, args...)
 		err = errors.Join(err, werr)
 	}
+	if _, err := lab.CleanLeftovers(); err != nil { // of a run that was killed
+		return err
+	}
 	begin := time.Now()
 	say("%s\n", topology)
 	l, err := lab.New(ctx, lab.Config{})

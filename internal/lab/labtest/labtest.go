@@ -22,6 +22,10 @@ func Start(tb testing.TB, cfg lab.Config, programs ...[]string) *lab.Lab {
 		names = append(names, p...)
 	}
 	Require(tb, names...)
+	// A test run that was killed could not clean up behind itself.
+	if removed, err := lab.CleanLeftovers(); err != nil || len(removed) > 0 {
+		tb.Logf("left by runs that were killed, removed: %v (%v)", removed, err)
+	}
 	l, err := lab.New(tb.Context(), cfg)
 	if err != nil {
 		tb.Fatal(err)
