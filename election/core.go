@@ -141,6 +141,9 @@ func (c *core) ask(r request) request {
 		if err := c.checkCluster(rep.cluster); err != nil {
 			rep.err, rep.leaseGone = err, false // what another cluster knows of our lease means nothing
 		}
+		if r.kind == kindRevoke && rep.leaseGone {
+			rep.err = nil // as wished
+		}
 		if rep.err != nil {
 			c.wrong(r.kind, fmt.Sprintf("%s: %v", r.kind, rep.err))
 			c.retryAt[r.kind] = c.now.Add(min(50*time.Millisecond, c.cfg.TTL/20))

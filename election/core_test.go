@@ -458,5 +458,5 @@ func (w *world) heal() {
 		n.cut, n.lose, n.frozen, n.fit = false, false, false, true
 		n.core.say(MemberValue{Node: n.name, Priority: 100, Eligible: true, Version: "test"})
 	}
-	w.run(40 * time.Second) // the tenure of a pause may run out first
+	w.run(90 * time.Second) // the tenure of a pause may run out first: 20 s, 60 s of rest, 2 % for the clocks
 }

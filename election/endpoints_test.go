@@ -164,8 +164,14 @@ func TestGoodEndpointChanges(t *testing.T) {
 		}
 		eventually(t, testTTL, "renewed", func() bool { return n.c.State().HeldUntil.Sub(boottime.Now()) > testTTL*7/10 })
 	}
-	if n.bound() != 8 {
-		t.Errorf("%v, want it in its first tenure", n)
+	switch n.bound() {
+	case 8:
+	case 0:
+		t.Errorf("%v, want it bound", n)
+	default:
+		// A leader that was frozen ends leases when it wakes up that were renewed at
+		// its successor meanwhile (etcd #15247, not in 3.4.23). The tenure ends with it.
+		t.Logf("etcd ended a lease early: %v", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,8 +26,13 @@ func pair(t *testing.T) (e *etcdServer, cli *clientv3.Client, h, other *tenant) 
 	cli = e.client(t)
 	vacate(t, cli, testConfig(t, "").Service)
 	var j referee
-	a := j.join(t, testConfig(t, "a"), open(t, Options{Endpoints: urls(e)}))
-	b := j.join(t, testConfig(t, "b"), open(t, Options{Endpoints: urls(e)}))
+	dir := t.TempDir()
+	join := func(node string) *tenant {
+		cfg := testConfig(t, node)
+		cfg.StateFile = filepath.Join(dir, node)
+		return j.join(t, cfg, open(t, Options{Endpoints: urls(e)}))
+	}
+	a, b := join("a"), join("b")
 	h, _ = waitBound(t, soon, a, b)
 	other = a
 	if h == a {
@@ -280,16 +286,7 @@ func TestPauseOnEtcd(t *testing.T) {
 	}
 
 	// The daemon stops: the holder key stays where it is.
-	state := t.TempDir() + "/state"
-	h.c.cfg.StateFile = "" // it had none: the state is written by hand below
-	saved := func() *Saved { h.c.mu.Lock(); defer h.c.mu.Unlock(); return h.c.core.save() }()
 	h.end()
-	if saved.Boot, err = boottime.ID(); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeSaved(state, saved); err != nil {
-		t.Fatal(err)
-	}
 	r, err := cli.Get(t.Context(), keys.Holder())
 	if err != nil || len(r.Kvs) != 1 || LeaseID(r.Kvs[0].Lease) != v.Holder.Lease {
 		t.Fatalf("holder key after the stop: %v, %v; want it on lease %s", r, err, v.Holder.Lease)
@@ -297,9 +294,7 @@ func TestPauseOnEtcd(t *testing.T) {
 
 	// Its successor adopts it.
 	var j referee
-	cfg := testConfig(t, h.name)
-	cfg.StateFile = state
-	back := j.join(t, cfg, open(t, Options{Endpoints: urls(e)}))
+	back := j.join(t, h.c.cfg, open(t, Options{Endpoints: urls(e)}))
 	_, took = waitBound(t, soon, back)
 	if s := back.c.State(); back.bound() != epoch || !s.Long || !s.Paused {
 		t.Errorf("adopted %v, long %v, paused %v; want epoch %d", back, s.Long, s.Paused, epoch)
