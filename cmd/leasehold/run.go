@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"leasehold/election"
+	"leasehold/internal/boottime"
 	"leasehold/internal/health"
 	"leasehold/internal/node"
 	"leasehold/vip"
@@ -79,6 +80,7 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	log.Info("starting", "version", versionText(), "node", cfg.Node, "services", cfg.serviceNames(), "config", cfg.File)
 	loops, observers := tasks(units)
 	observers = append(observers,
+		task{"clock", func(ctx context.Context) error { return watchClock(ctx, boottime.Rate, log) }},
 		task{"signals", func(ctx context.Context) error { return hangups(ctx, hup, log) }},
 		task{"status socket", func(ctx context.Context) error {
 			return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
