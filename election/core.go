@@ -336,8 +336,10 @@ func (c *core) pollTake() []request {
 				c.leaseLost(t.lease)
 			case r.err != nil: // it may have been carried out all the same: the next try's compare tells
 			case !r.succeeded:
+				c.takeAt = c.now // once a read has told why
 				c.unsync()
 			default:
+				c.takeAt = c.now
 				c.took(t, r.revision, c.cfg.TTL, r.sent)
 			}
 		},
