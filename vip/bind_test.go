@@ -168,6 +168,21 @@ func TestPermanentIsMadeFiniteAgain(t *testing.T) {
 	}
 }
 
+func TestLongerLifetimeIsCutAgain(t *testing.T) {
+	network(t)
+	s := newSet(t, "10.20.8.188/24 dev eth0 label eth0:1")
+	run(t, s)
+	bind(t, s, 3*time.Second)
+	ip(t, nil, "addr", "change", "10.20.8.188/24", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600")
+	await(t, "the longer lifetime is seen", func() bool { return s.State().Permanent && !s.State().Bound })
+	if err := s.Extend(t.Context(), in(3*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.State(); !st.Bound || st.Permanent {
+		t.Errorf("State() after Extend = %+v; want bound, with a lifetime that is ours", st)
+	}
+}
+
 func TestNoRoom(t *testing.T) {
 	network(t)
 	s := newSet(t, spec4)

@@ -116,7 +116,7 @@ type State struct {
 	LinkWhy string // else which does not: "eth0: no carrier", "eth7 does not exist"
 
 	Bound     bool   // every VIP there exactly as configured, with a finite lifetime
-	Permanent bool   // a right copy is there, but somebody took its lifetime away
+	Permanent bool   // a right copy is there, but somebody took its lifetime away, or made it longer
 	Copies    []Copy // every copy of every VIP on any device
 
 	// KernelUntil is the earliest moment at which the kernel may remove a VIP
@@ -160,14 +160,18 @@ func (s *Set) stateOf(r *reading) State {
 	defer s.mu.Unlock()
 	for i := range s.specs {
 		f := r.right(i)
-		if f == nil || f.Permanent {
-			st.Bound = false
-		}
 		if f == nil {
+			st.Bound = false
 			continue
 		}
-		st.Permanent = st.Permanent || f.Permanent
-		if at := s.kernelUntil[i]; !at.IsZero() && (st.KernelUntil.IsZero() || at < st.KernelUntil) {
+		at := s.kernelUntil[i]
+		// A lifetime far beyond what we set guards as little as none at all. What
+		// is left is told in whole seconds, hence two of them.
+		longer := !at.IsZero() && at.Add(2*time.Second) < r.at.Add(f.ValidLft)
+		if f.Permanent || longer {
+			st.Bound, st.Permanent = false, true
+		}
+		if !at.IsZero() && (st.KernelUntil.IsZero() || at < st.KernelUntil) {
 			st.KernelUntil = at
 		}
 	}
