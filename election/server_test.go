@@ -196,7 +196,7 @@ func sharedEtcd(tb testing.TB) *etcdServer {
 	tb.Helper()
 	needEtcd(tb)
 	common.once.Do(func() {
-		dir, err := os.MkdirTemp("", "leasehold-etcd-")
+		dir, err := os.MkdirTemp("", "leasehold-etcd-") //nolint:usetesting // it outlives the test that comes first
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -224,5 +224,7 @@ func (s *shared) close() {
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	}
-	os.RemoveAll(s.dir)
+	if err := os.RemoveAll(s.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }

@@ -25,12 +25,10 @@ type tenant struct {
 	judge   *referee
 	name    string
 
-	mu       sync.Mutex
-	unfit    string
-	stopping bool
-	leave    bool
-	until    boottime.Instant // bound until then; zero: not bound
-	epoch    int64
+	mu    sync.Mutex
+	unfit string
+	until boottime.Instant // bound until then; zero: not bound
+	epoch int64
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -44,6 +42,7 @@ type referee struct {
 
 // testConfig is one node's configuration in the service of the test.
 func testConfig(tb testing.TB, node string) Config {
+	tb.Helper()
 	return Config{
 		Service: strings.ReplaceAll(tb.Name(), "/", "-"), Node: node, TTL: testTTL, Margin: 50 * time.Millisecond,
 		Priority: 100, VIPs: []string{"10.20.8.188/24 dev eth0"}, Version: "test",
@@ -52,6 +51,7 @@ func testConfig(tb testing.TB, node string) Config {
 
 // testLog shows what a candidate logs when its test fails or is verbose.
 func testLog(tb testing.TB) hclog.Logger {
+	tb.Helper()
 	return hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: tb.Output()})
 }
 
