@@ -228,18 +228,17 @@ func (f *Facts) repair() []Action {
 // room is what is left of the tenure.
 func (f *Facts) room() time.Duration { return f.HeldUntil.Sub(f.Now) }
 
-// extend reports whether the kernel's lifetime should be set anew: lifetimes are
-// whole seconds, so it is a matter of what a new one would gain. The refresh
-// follows the renewals and not the clock, because each makes the kernel tell
-// every listener; only the last whole second of a tenure is used up to its end.
+// extend reports whether the kernel's lifetime should be set anew. Lifetimes are
+// whole seconds, so one that was set just now may end up to a second before the
+// tenure. The refresh follows the renewals and not the clock, because each makes
+// the kernel tell every listener; only the last whole second of a tenure is used
+// up to where the VIP is let go.
 func (f *Facts) extend() bool {
-	gain := f.Now.Add(f.room().Truncate(time.Second)).Sub(f.KernelUntil)
-	return gain >= worthIt || gain > 0 && f.room() < time.Second+letGo
+	if f.room() < time.Second+letGo {
+		return f.KernelUntil.Before(f.HeldUntil.Add(-letGo))
+	}
+	return f.HeldUntil.Sub(f.KernelUntil) >= time.Second
 }
-
-// worthIt is the gain of lifetime that is worth a refresh: half of the shortest
-// time between two renewals, a fifth of the least ttl of 3 s.
-const worthIt = 300 * time.Millisecond
 
 // removeBy is when the VIP must be gone.
 func (f *Facts) removeBy() boottime.Instant {
