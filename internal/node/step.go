@@ -208,6 +208,8 @@ func (f *Facts) repair() []Action {
 	case f.toShorten():
 		// The kernel's deadline first, then the key: take away before inviting.
 		return []Action{{Verb: ExtendVIP, Until: f.ShortUntil}, {Verb: Shorten, Until: f.ShortUntil}, {Verb: RestartChecks}}
+	case f.Stopping && f.room() >= time.Second && (f.Permanent || f.Bound && f.extend()):
+		return []Action{{Verb: ExtendVIP, Until: f.HeldUntil}} // nobody will be there to do it during the pause
 	case f.Stopping:
 		return nil // paused: it stays as it is
 	}

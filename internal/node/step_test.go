@@ -95,7 +95,11 @@ func TestStepRepairsHolder(t *testing.T) {
 		"last second":             {func(f *Facts) { f.Now = f.HeldUntil.Add(-time.Second - renewSoon) }, []Verb{ExtendVIP}},
 		"pause over":              {func(f *Facts) { f.PauseOver, f.HeldUntil = true, t0.Add(time.Hour) }, []Verb{ExtendVIP, Shorten, RestartChecks}},
 		"pause over, mysqld down": {func(f *Facts) { f.PauseOver, f.Healthy, f.HeldUntil = true, false, t0.Add(time.Hour) }, []Verb{ExtendVIP, Shorten, RestartChecks}},
-		"pause over, shortened":   {func(f *Facts) { f.PauseOver = true }, nil},
+		"stopped as a pause begins": {func(f *Facts) {
+			f.Stopping, f.Paused, f.Long, f.HeldUntil = true, true, true, t0.Add(time.Hour)
+		}, []Verb{ExtendVIP}},
+		"stopped in a pause, VIP deleted": {func(f *Facts) { f.Stopping, f.Paused, f.Bound = true, true, false }, nil},
+		"pause over, shortened":           {func(f *Facts) { f.PauseOver = true }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := well()
