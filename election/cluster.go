@@ -144,8 +144,7 @@ func isDown(err error) bool {
 	if errors.Is(err, errForgotten) {
 		return true
 	}
-	var e rpctypes.EtcdError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 		return e.Code() == codes.Unavailable || e.Code() == codes.DeadlineExceeded
 	}
 	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) != codes.Unknown

@@ -1,3 +1,8 @@
+// Package election elects the holder of one service's VIP through an etcd lease.
+//
+// It owns everything that is said to etcd: the lease, the holder key, the tenure
+// record, the members, the pause. It knows no addresses and touches no kernel.
+// core.go is the election without a clock or I/O; candidate.go is its shell.
 package election
 
 import (

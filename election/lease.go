@@ -128,7 +128,7 @@ func (c *core) pollSwitchoverEnd() []request {
 	return []request{c.ask(request{
 		kind: kindSwitchoverEnd,
 		txn:  txn{ifs: []cond{isMod(c.keys.Switchover(), s.ModRevision)}, then: []write{del(c.keys.Switchover())}},
-		done: func(r reply) { c.retryAt[kindSwitchoverEnd] = c.now.Add(time.Second) },
+		done: func(reply) { c.retryAt[kindSwitchoverEnd] = c.now.Add(time.Second) },
 	})}
 }
 

@@ -55,7 +55,7 @@ func daemonStartsAlone(ctx context.Context, s *Site) (Measured, error) {
 		return Measured{}, err
 	}
 	m, err := s.fault(ctx, func() error { return s.StartDaemon(lab.A) }, s.answeredBy(ctx, lab.A))
-	m.Report.Gap, m.Sent = lab.Gap{}, 0 // it begins before the case
+	m.Gap, m.Sent = lab.Gap{}, 0 // it begins before the case
 	if m.Took > time.Second {
 		err = errors.Join(err, fmt.Errorf("back %v after the start, want at most 1s", m.Took))
 	}

@@ -15,11 +15,11 @@ import (
 type Role uint8
 
 const (
-	// Standby: not holding, not asking for the VIP.
+	// Standby neither holds the VIP nor asks for it.
 	Standby Role = iota
-	// Candidate: asking for the VIP.
+	// Candidate asks for the VIP.
 	Candidate
-	// Holder: the VIP is on this host.
+	// Holder has the VIP on its host.
 	Holder
 )
 
