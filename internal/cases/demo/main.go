@@ -32,11 +32,13 @@ const topology = `
             \_______ VIP 10.20.8.188/24, eth0:1 ______/
 `
 
-// story are the cases that are shown, by how they begin.
-var story = []string{
-	"D1 holder's daemon stopped", "M1 holder's mysqld killed", "M2 ", "N2 standby's NIC fails, and",
-	"N3 the two hosts", "P1 VIP/8 added by hand on the standby", "P2 VIP deleted", "P3 pause 1h, mysqld",
-	"D5 holder's daemon frozen", "N1 ",
+// story returns the cases that are shown, by how they begin.
+func story() []string {
+	return []string{
+		"D1 holder's daemon stopped", "M1 holder's mysqld killed", "M2 ", "N2 standby's NIC fails, and",
+		"N3 the two hosts", "P1 VIP/8 added by hand on the standby", "P2 VIP deleted", "P3 pause 1h, mysqld",
+		"D5 holder's daemon frozen", "N1 ",
+	}
 }
 
 func main() {
@@ -115,7 +117,7 @@ func show(ctx context.Context, s *cases.Site, w io.Writer) error {
 // tell runs the story, one case after the other.
 func tell(ctx context.Context, s *cases.Site, say func(string, ...any)) []cases.Row {
 	var rows []cases.Row
-	for _, part := range story {
+	for _, part := range story() {
 		for _, c := range cases.All() {
 			if !strings.HasPrefix(c.ID+" "+c.Name, part) {
 				continue
