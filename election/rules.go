@@ -72,9 +72,11 @@ func (v *View) wait(own time.Duration) time.Duration {
 }
 
 // released reports whether the latest tenure ended in order, so that nobody has
-// to wait for it.
+// to wait for it. A release deletes the holder key in the same transaction: the
+// record beside a holder key was written by somebody else, and that holder may
+// well be there.
 func (v *View) released() bool {
-	return v.Tenure != nil && v.Tenure.Bad == "" && v.Tenure.State == TenureReleased
+	return v.Holder == nil && v.Tenure != nil && v.Tenure.Bad == "" && v.Tenure.State == TenureReleased
 }
 
 // rank is this node's place among those that may take over: 0 goes first. The
