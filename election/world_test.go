@@ -2,6 +2,7 @@ package election
 
 import (
 	"cmp"
+	"container/heap"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,215 +10,108 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
-
 	"leasehold/internal/boottime"
 )
 
 // world is a cluster in virtual time: an etcd that is one linearizable map, and
-// the cores of some nodes, whose clocks may drift.
+// the cores of some nodes, whose clocks may drift. Time goes from event to event:
+// between two nothing changes but that a kernel may remove an address.
 type world struct {
 	t     *testing.T
 	rnd   *rand.Rand
 	now   time.Duration // real time
 	etcd  *fakeEtcd
 	nodes []*simNode
-	queue []pending
+	queue pendings
 	log   []string
+	check func() string // what else must hold after every event; empty: it does
+
+	down bool         // etcd as a whole
+	hung map[int]bool // endpoints that no node gets an answer from
+	keep float64      // how much of what cannot be delivered arrives later
+	dup  float64      // how much is carried out a second time, later
+	slow float64      // how many answers take up to 2 s
 }
 
 // pending is something that happens at a moment of real time.
 type pending struct {
-	at time.Duration
-	do func()
+	at  time.Duration
+	seq int
+	do  func()
 }
 
-// simNode is one node: its core, its clock, its way to etcd, and a stand-in for
-// the node's own decision: bound while held, let go at the deadline.
-type simNode struct {
-	w        *world
-	name     string
-	core     *core
-	rate     float64 // of its clock
-	zero     boottime.Instant
-	cut      bool         // from etcd
-	lose     bool         // requests arrive, replies are lost
-	hangs    map[int]bool // endpoints that never answer
-	current  int          // the endpoint in use
-	frozen   bool
-	dead     bool
-	fit      bool
-	paused   bool // leaves the VIP alone
-	boundTo  boottime.Instant
-	epoch    int64
-	watchGen int
-	watchRev int64
-	tookAt   time.Duration
+type pendings []pending
+
+func (p pendings) Len() int { return len(p) }
+func (p pendings) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(p[i].at, p[j].at), cmp.Compare(p[i].seq, p[j].seq)) < 0
+}
+func (p pendings) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
+func (p *pendings) Push(x any)   { *p = append(*p, x.(pending)) }
+func (p *pendings) Pop() any {
+	last := (*p)[len(*p)-1]
+	*p = (*p)[:len(*p)-1]
+	return last
 }
 
 func newWorld(t *testing.T, seed uint64, n int) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), etcd: newFakeEtcd()}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), etcd: newFakeEtcd(), hung: map[int]bool{}}
 	for i := range n {
-		w.nodes = append(w.nodes, w.newNode(fmt.Sprintf("n%d", i), nil))
+		w.nodes = append(w.nodes, w.newNode(fmt.Sprintf("n%d", i), simTTL))
 	}
 	return w
 }
 
 const simTTL = 3 * time.Second
 
-func (w *world) newNode(name string, saved *Saved) *simNode {
-	cfg := Config{Service: "mysql", Node: name, TTL: simTTL, Margin: 50 * time.Millisecond, Priority: 100, VIPs: []string{"10.20.8.188/24"}, Version: "test"}
-	n := &simNode{w: w, name: name, core: newCore(cfg, saved), rate: 1, zero: boottime.Instant(1000 * time.Hour), fit: true}
-	n.core.say(MemberValue{Node: name, Priority: 100, Eligible: true, Version: "test"})
-	return n
-}
-
-func (n *simNode) clock() boottime.Instant {
-	return n.zero.Add(time.Duration(float64(n.w.now) * n.rate))
-}
-
-func (n *simNode) wall() time.Time { return time.Unix(1_800_000_000, 0).Add(n.w.now) }
-
-func (n *simNode) bound() bool {
-	return n.boundTo != 0 && n.clock().Before(n.boundTo)
-}
-
-// step runs one node: what its loop would do, then what its core asks for.
-func (n *simNode) step() {
-	if n.dead || n.frozen {
-		return
-	}
-	c := n.core
-	c.tick(n.clock(), n.wall())
-	n.decide()
-	for _, r := range c.poll(n.clock(), n.wall()) {
-		n.send(r)
-	}
-	if c.watchGen != n.watchGen {
-		n.watchGen, n.watchRev = c.watchGen, c.watchRev
-	}
-	n.deliver()
-}
-
-func (n *simNode) decide() {
-	c := n.core
-	s := c.state()
-	held := n.clock().Before(s.HeldUntil)
-	switch {
-	case held && (n.fit || s.Paused):
-		if n.boundTo == 0 || n.epoch != s.Epoch {
-			n.tookAt = n.w.now
-			n.w.logf("%s holds epoch %d", n.name, s.Epoch)
-		}
-		n.boundTo, n.epoch = s.HeldUntil, s.Epoch
-		if s.PauseOver {
-			until := Deadline(n.clock(), simTTL, c.cfg.Margin)
-			n.boundTo = min(n.boundTo, until)
-			c.shorten(s.Epoch, until)
-		}
-		if s.Yield != "" && !s.Paused {
-			n.letGo(s.Yield)
-		}
-	case n.boundTo != 0 || s.HeldUntil != 0:
-		n.epoch = s.Epoch
-		n.letGo("let go")
-	}
-	c.campaign(n.fit && !n.bound())
-}
-
-func (n *simNode) letGo(why string) {
-	n.boundTo = 0
-	n.core.release(n.epoch, why)
-	n.w.logf("%s lets go of epoch %d: %s", n.name, n.epoch, why)
-}
-
-// send carries a request to etcd and the reply back, each taking a while.
-func (n *simNode) send(r request) {
-	w := n.w
-	rep := reply{sent: n.clock()}
-	there, back := w.latency(), w.latency()
-	end := (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
-	w.at(there, func() {
-		if n.cut || n.hangs[end] {
-			w.at(r.timeout, func() { n.answer(r, reply{sent: rep.sent, err: errors.New("timeout"), down: true}) })
-			return
-		}
-		w.etcd.do(n.core.keys, r, &rep, w.now)
-		if n.lose || n.cut {
-			w.at(r.timeout, func() { n.answer(r, reply{sent: rep.sent, err: errors.New("timeout"), down: true}) })
-			return
-		}
-		w.at(back, func() { n.answer(r, rep) })
-	})
-}
-
-func (n *simNode) answer(r request, rep reply) {
-	switch { // as Cluster.judge does
-	case rep.err == nil && r.skip > 0:
-		n.current = (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
-	case rep.down && r.skip == 0:
-		n.current = (n.current + 1) % max(1, n.core.cfg.Endpoints)
-	}
-	if n.dead {
-		return
-	}
-	if n.frozen {
-		n.w.at(10*time.Millisecond, func() { n.answer(r, rep) })
-		return
-	}
-	rep.got, rep.wall, rep.cluster = n.clock(), n.wall(), 42
-	r.done(rep)
-}
-
-// deliver feeds the watch.
-func (n *simNode) deliver() {
-	if n.watchGen == 0 || n.cut || n.watchGen != n.core.watchGen {
-		return
-	}
-	all := n.w.etcd.events
-	from, _ := slices.BinarySearchFunc(all, n.watchRev, func(e event, rev int64) int { return cmp.Compare(e.kv.ModRevision, rev) })
-	if events := all[from:]; len(events) > 0 {
-		n.watchRev = n.w.etcd.rev + 1
-		n.core.watched(n.watchGen, events, n.clock(), n.wall())
-	}
-}
-
 func (w *world) latency() time.Duration {
 	return time.Millisecond + time.Duration(w.rnd.Int64N(int64(4*time.Millisecond)))
 }
 
+func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
+
 func (w *world) at(d time.Duration, f func()) {
-	w.queue = append(w.queue, pending{w.now + d, f})
+	heap.Push(&w.queue, pending{w.now + d, len(w.log) + w.queue.Len(), f})
 }
 
 func (w *world) logf(format string, args ...any) {
 	w.log = append(w.log, fmt.Sprintf("%8.3f ", w.now.Seconds())+fmt.Sprintf(format, args...))
 }
 
-// run lets d pass in steps of a millisecond, and checks after each that at most
-// one node is bound.
+// event goes to the next event, at most to end, and checks that at most one
+// kernel answers.
+func (w *world) event(end time.Duration) {
+	w.t.Helper()
+	next := min(end, w.etcd.nextExpiry())
+	if len(w.queue) > 0 {
+		next = min(next, w.queue[0].at)
+	}
+	for _, n := range w.nodes {
+		next = min(next, n.wakeAt())
+	}
+	w.now = max(w.now+time.Millisecond/10, next)
+	w.etcd.expire(w.now)
+	for len(w.queue) > 0 && w.queue[0].at <= w.now {
+		heap.Pop(&w.queue).(pending).do()
+	}
+	for _, n := range w.nodes {
+		n.step()
+	}
+	if h := w.holders(); len(h) > 1 {
+		w.t.Fatalf("two hosts answer: %v\n%s", h, w.story())
+	}
+	if w.check != nil {
+		if bad := w.check(); bad != "" {
+			w.t.Fatalf("%s\n%s", bad, w.story())
+		}
+	}
+}
+
+// run lets d pass.
 func (w *world) run(d time.Duration) {
 	w.t.Helper()
 	for end := w.now + d; w.now < end; {
-		w.now += time.Millisecond
-		w.etcd.expire(w.now)
-		due := w.queue[:0:0]
-		w.queue = slices.DeleteFunc(w.queue, func(p pending) bool {
-			if p.at <= w.now {
-				due = append(due, p)
-				return true
-			}
-			return false
-		})
-		for _, p := range due {
-			p.do()
-		}
-		for _, n := range w.nodes {
-			n.step()
-		}
-		if h := w.holders(); len(h) > 1 {
-			w.t.Fatalf("two hosts answer: %v\n%s", h, w.story())
-		}
+		w.event(end)
 	}
 }
 
@@ -229,24 +123,28 @@ func (w *world) until(limit time.Duration, what string, cond func() bool) time.D
 		if w.now-start > limit {
 			w.t.Fatalf("not within %v: %s\n%s", limit, what, w.story())
 		}
-		w.run(time.Millisecond)
+		w.event(w.now + 10*time.Millisecond)
 	}
 	return w.now - start
 }
 
 func (w *world) story() string {
 	s := ""
-	for _, l := range w.log[max(0, len(w.log)-30):] {
+	for _, l := range w.log[max(0, len(w.log)-40):] {
 		s += l + "\n"
 	}
+	s += fmt.Sprintf("%8.3f now\n", w.now.Seconds())
 	for _, n := range w.nodes {
-		s += fmt.Sprintf("%s trouble=%q synced=%v lease=%v mine=%+v\n", n.name, n.core.trouble.what, n.core.synced, n.core.lease, n.core.mine)
+		s += fmt.Sprintf("%s rate=%.4f dead=%v frozen=%v cut=%v lose=%v fit=%v answers=%v for %v trouble=%q synced=%v lease=%v mine=%+v\n", n.name, n.rate,
+			n.dead, n.frozen, n.cut, n.lose, n.fit, n.bound(), n.end.Sub(n.clock()), n.core.trouble.what, n.core.synced, n.core.lease, n.core.mine)
+	}
+	for _, kv := range w.etcd.kv {
+		s += fmt.Sprintf("%s@%d on %x: %s\n", kv.Key, kv.ModRevision, kv.Lease, kv.Value)
 	}
 	return s
 }
 
-// holders are the hosts whose kernel answers. A dead or frozen node's does, up
-// to its deadline.
+// holders are the hosts whose kernel answers, whatever their daemon does.
 func (w *world) holders() []string {
 	var h []string
 	for _, n := range w.nodes {
@@ -266,141 +164,101 @@ func (w *world) holder() *simNode {
 	return nil
 }
 
-// fakeEtcd is one linearizable store with leases.
-type fakeEtcd struct {
-	rev    int64
-	kv     map[string]*mvccpb.KeyValue
-	leases map[LeaseID]time.Duration // expiry, real time
-	ttls   map[LeaseID]time.Duration
-	events []event
-	last   LeaseID
-	now    time.Duration
-}
-
-func newFakeEtcd() *fakeEtcd {
-	return &fakeEtcd{rev: 1, kv: map[string]*mvccpb.KeyValue{}, leases: map[LeaseID]time.Duration{}, ttls: map[LeaseID]time.Duration{}, last: 0x100}
-}
-
-var errNoLease = errors.New("requested lease not found")
-
-func (e *fakeEtcd) do(keys Keys, r request, rep *reply, now time.Duration) {
-	e.now = now
-	switch r.kind {
-	case kindGrant, kindLongGrant:
-		e.last++
-		ttl := max(2, r.seconds)
-		e.ttls[e.last] = time.Duration(ttl) * time.Second
-		e.leases[e.last] = now + e.ttls[e.last]
-		rep.lease, rep.ttl = e.last, ttl
-	case kindKeepAlive:
-		if _, ok := e.leases[r.lease]; !ok {
-			rep.err, rep.leaseGone = errNoLease, true
-			return
-		}
-		e.leases[r.lease] = now + e.ttls[r.lease]
-	case kindRevoke:
-		e.revoke(r.lease)
-	case kindTimeToLive:
-		rep.ttl = -1
-		if at, ok := e.leases[r.lease]; ok {
-			rep.ttl = int64((at - now) / time.Second)
-		}
-	case kindRead:
-		rep.revision = e.rev
-		for _, kv := range e.kv {
-			rep.kvs = append(rep.kvs, kv) // never changed once written
-		}
-	default:
-		e.commit(r.txn, rep)
-	}
-}
-
-func (e *fakeEtcd) commit(x txn, rep *reply) {
-	for _, w := range x.then {
-		if _, ok := e.leases[w.lease]; !w.del && w.lease != 0 && !ok {
-			rep.err, rep.leaseGone = errNoLease, true
-			return
+// send carries a request to etcd and the reply back, each taking a while. What
+// cannot be delivered may arrive later, as TCP has it when a cable comes back,
+// whether or not anybody still waits for it.
+func (n *simNode) send(r request) {
+	w, life := n.w, n.life
+	rep := reply{sent: n.clock()}
+	waits := true
+	give := func(rep reply) {
+		if waits && n.life == life {
+			waits = false
+			n.answer(r, rep, life)
 		}
 	}
-	for _, i := range x.ifs {
-		var has int64
-		if kv := e.kv[i.key]; kv != nil {
-			has = kv.ModRevision
-			if i.lease {
-				has = kv.Lease
+	end := (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
+	w.at(r.timeout, func() { give(reply{sent: rep.sent, err: errors.New("timeout"), down: true}) })
+	tries := 0
+	var arrive func()
+	arrive = func() {
+		if n.cut || w.down || w.hung[end] || n.hangs[end] {
+			if tries++; tries < 4 && w.rnd.Float64() < w.keep {
+				w.at(w.upTo(5*time.Second), arrive)
 			}
-		}
-		if has != i.equals {
-			rep.revision = e.rev
 			return
 		}
+		w.etcd.do(n.keys(), r, &rep, w.now)
+		if w.rnd.Float64() < w.dup {
+			w.at(w.upTo(3*time.Second), func() { w.etcd.do(n.keys(), r, &reply{}, w.now) })
+		}
+		if n.lose || n.cut {
+			return
+		}
+		back := w.latency()
+		if w.rnd.Float64() < w.slow {
+			back = w.upTo(2 * time.Second)
+		}
+		w.at(back, func() { give(rep) })
 	}
-	rep.succeeded = true
-	e.rev++
-	for _, w := range x.then {
-		e.write(w)
-	}
-	rep.revision = e.rev
+	w.at(w.latency(), arrive)
 }
 
-func (e *fakeEtcd) write(w write) {
-	if w.del {
-		e.remove(w.key)
+func (n *simNode) keys() Keys { return n.core.keys }
+
+func (n *simNode) answer(r request, rep reply, life int) {
+	switch { // as Cluster.judge does
+	case rep.err == nil && r.skip > 0:
+		n.current = (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
+	case rep.down && r.skip == 0:
+		n.current = (n.current + 1) % max(1, n.core.cfg.Endpoints)
+	}
+	if n.dead || n.life != life {
 		return
 	}
-	kv := &mvccpb.KeyValue{Key: []byte(w.key), Value: []byte(w.value), ModRevision: e.rev, Lease: int64(w.lease)}
-	e.kv[w.key] = kv
-	e.events = append(e.events, event{kv: kv})
-}
-
-func (e *fakeEtcd) remove(key string) {
-	kv := e.kv[key]
-	if kv == nil {
+	if n.frozen {
+		n.w.at(50*time.Millisecond, func() { n.answer(r, rep, life) })
 		return
 	}
-	delete(e.kv, key)
-	e.events = append(e.events, event{kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: e.rev}, deleted: true, prevRev: kv.ModRevision})
+	rep.got, rep.wall, rep.cluster = n.clock(), n.wall(), 42
+	r.done(rep)
+	if rep.down && n.watchEnds {
+		n.core.watchEnded(n.watchGen, nil, n.clock(), n.wall())
+	}
 }
 
-func (e *fakeEtcd) revoke(l LeaseID) {
-	if _, ok := e.leases[l]; !ok {
+// deliver feeds the watch, behind by the node's lag.
+func (n *simNode) deliver() {
+	if n.watchGen == 0 || n.cut || n.w.down || n.watchGen != n.core.watchGen {
 		return
 	}
-	delete(e.leases, l)
-	e.rev++
-	for _, key := range slices.Sorted(mapKeys(e.kv)) {
-		if e.kv[key].Lease == int64(l) {
-			e.remove(key)
-		}
+	from, to := n.undelivered()
+	for to < len(n.w.etcd.events) && n.w.etcd.stamps[to]+n.lag <= n.w.now {
+		to++
+	}
+	if events := n.w.etcd.events[from:to]; len(events) > 0 {
+		n.watchRev = events[len(events)-1].kv.ModRevision + 1
+		n.core.watched(n.watchGen, events, n.clock(), n.wall())
 	}
 }
 
-func mapKeys(m map[string]*mvccpb.KeyValue) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
+func (n *simNode) undelivered() (from, to int) {
+	from, _ = slices.BinarySearchFunc(n.w.etcd.events, n.watchRev, func(e event, rev int64) int { return cmp.Compare(e.kv.ModRevision, rev) })
+	return from, from
+}
+
+// nextWatch is when the watch has something to deliver.
+func (n *simNode) nextWatch() time.Duration {
+	from, _ := n.undelivered()
+	if n.watchGen == 0 || n.cut || n.w.down || n.watchGen != n.core.watchGen || from == len(n.w.etcd.events) {
+		return never
 	}
+	return n.w.etcd.stamps[from] + n.lag
 }
 
-func (e *fakeEtcd) expire(now time.Duration) {
-	e.now = now
-	for l, at := range e.leases {
-		if at <= now {
-			e.revoke(l)
-		}
-	}
-}
+const never = time.Duration(1 << 62)
 
-// put writes as an operator or a stranger would.
-func (e *fakeEtcd) put(key, value string, l LeaseID) {
-	e.rev++
-	e.write(write{key: key, value: value, lease: l})
-}
-
-func (e *fakeEtcd) delete(key string) {
-	e.rev++
-	e.remove(key)
+// real is when the node's clock shows at.
+func (n *simNode) real(at boottime.Instant) time.Duration {
+	return time.Duration(float64(at.Sub(n.zero))/n.rate) + time.Microsecond
 }
