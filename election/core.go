@@ -41,6 +41,7 @@ type tenure struct {
 	since    time.Time
 	rev      int64 // revision of the tenure record as this node wrote it
 	pauseRev int64 // the pause that the long lease was made for
+	cut      bool  // the kernel's deadline was made short, to move back: nothing but a move raises it
 
 	renewAt boottime.Instant // next renewal
 	late    bool             // the last renewal has not succeeded, or not yet
@@ -62,7 +63,6 @@ type wish struct {
 	member    MemberValue
 	release   int64 // epoch to release
 	why       string
-	shorten   int64 // epoch whose kernel deadline is short already
 	history   *HistoryValue
 	stop      bool // give everything back
 	keepLease bool // with stop: leave the holder key where it is, HA is paused
@@ -233,7 +233,7 @@ func (c *core) wake() boottime.Instant {
 // one good endpoint is enough, however many bad ones come before it.
 func (c *core) pollRenew() []request {
 	m := &c.mine
-	if !m.held || m.moving != nil || c.now.Before(m.renewAt) || c.flying[kindRenew] > 2*max(1, c.cfg.Endpoints) {
+	if !m.held || m.moving != nil || m.cut || c.now.Before(m.renewAt) || c.flying[kindRenew] > 2*max(1, c.cfg.Endpoints) {
 		return nil
 	}
 	if m.long && c.timedPause() {
@@ -266,8 +266,8 @@ func (c *core) renewal(endpoint int) request {
 			then: []write{put(c.keys.Holder(), c.holderValue(ttl), lease)},
 		},
 		done: func(r reply) {
-			if !m.held || m.epoch != epoch || m.lease != lease {
-				return // of a tenure that is over, or was hung on another lease since
+			if !m.held || m.epoch != epoch || m.lease != lease || m.cut {
+				return // of a tenure that is over, or was hung on another lease since, or is about to be
 			}
 			switch {
 			case r.leaseGone:

@@ -292,7 +292,7 @@ func TestReleaseWhileThePauseEnds(t *testing.T) {
 		h.fit = false
 		h.core.say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
 		w.etcd.delete(h.core.keys.Pause())
-		w.until(time.Second, "the move back is sent", func() bool { return h.core.wish.shorten != 0 || h.core.mine.moving != nil || !h.bound() })
+		w.until(time.Second, "the move back is sent", func() bool { return h.core.mine.cut || h.core.mine.moving != nil || !h.bound() })
 		w.run(time.Duration(delay) * time.Millisecond)
 		w.until(500*time.Millisecond, "a successor, without waiting the tenure out", func() bool { n := w.holder(); return n != nil && n != h })
 	}

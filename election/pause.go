@@ -34,7 +34,7 @@ func (c *core) pollRehang() []request {
 	case m.moving != nil:
 		return c.sendRehang() // sent before, no answer that we know of: again, it is one compare
 	case c.pauseOver():
-		if c.wish.shorten != m.epoch || c.lease == 0 {
+		if !m.cut || c.lease == 0 {
 			return nil // the kernel's deadline first
 		}
 		m.moving = &rehang{lease: c.lease, ttl: c.cfg.TTL, sent: c.now}
@@ -121,7 +121,7 @@ func (c *core) moved(rev int64) {
 	if c.long.lease == next.lease {
 		c.long = rehang{}
 	}
-	m.lease, m.ttl, m.long, m.pauseRev, m.rev, m.moving = next.lease, next.ttl, next.long, next.pauseRev, rev, nil
+	m.lease, m.ttl, m.long, m.pauseRev, m.rev, m.moving, m.cut = next.lease, next.ttl, next.long, next.pauseRev, rev, nil, false
 	if !m.held {
 		return // let go meanwhile: the release goes by the new record
 	}
@@ -129,7 +129,6 @@ func (c *core) moved(rev int64) {
 	m.renewAt = c.now.Add(m.ttl / 5)
 	if !m.long {
 		m.renewAt = c.now // the deadline was cut short before the move
-		c.wish.shorten = 0
 	}
 }
 

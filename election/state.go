@@ -34,7 +34,7 @@ type State struct {
 func (c *core) state() State {
 	s := State{
 		View: c.view, Known: c.known, Synced: c.synced, Heard: c.heard, LastOK: c.lastOK, Trouble: c.trouble.what,
-		Lease: c.lease, Epoch: c.mine.epoch, TTL: c.mine.ttl, Long: c.mine.held && c.mine.long, PauseOver: c.pauseOver(), Over: c.over,
+		Lease: c.lease, Epoch: c.mine.epoch, TTL: c.mine.ttl, Long: c.mine.held && c.mine.long, PauseOver: c.pauseOver() && !c.mine.cut, Over: c.over,
 		FreeAt: c.freeAt(), Paused: c.view.Pause != nil, OthersEligible: c.view.othersEligible(c.cfg.Node),
 	}
 	if c.mine.held {
@@ -74,7 +74,7 @@ func (c *core) shorten(epoch int64, until boottime.Instant) {
 		return
 	}
 	c.mine.deadline = min(c.mine.deadline, until)
-	c.wish.shorten = epoch
+	c.mine.cut = true
 }
 
 // stop gives everything back: the tenure (after release), the leases. With
