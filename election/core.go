@@ -271,11 +271,11 @@ func (c *core) renewal(endpoint int) request {
 			}
 			switch {
 			case r.leaseGone:
-				c.lost("etcd no longer knows the lease " + lease.String())
+				c.doubt("etcd no longer knows the lease " + lease.String())
 			case r.err != nil:
 				m.renewAt = min(m.renewAt, c.retryAt[kindRenew])
 			case !r.succeeded:
-				c.lost("the holder key is not on our lease any more")
+				c.doubt("the holder key is not on our lease any more")
 			default:
 				m.deadline = max(m.deadline, Deadline(r.sent, ttl, c.cfg.Margin))
 				m.late = false
@@ -303,6 +303,17 @@ func (c *core) lost(why string) {
 	c.over = why
 	c.mine.held, c.mine.deadline = false, 0
 	c.unsync()
+}
+
+// doubt is what a renewal that failed gives of the tenure: it is lost, unless a
+// move of the key to another lease is under way, which a renewal that was sent
+// before it may see done before we hear of it. Then the key itself tells.
+func (c *core) doubt(why string) {
+	if c.mine.moving != nil {
+		c.unsync()
+		return
+	}
+	c.lost(why)
 }
 
 // pollTake tries to take over once the rules allow it.

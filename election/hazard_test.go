@@ -49,3 +49,22 @@ func TestRenewalOfALongTenureThatComesLate(t *testing.T) {
 		t.Fatalf("deadline %v away on the short lease\n%s", left, w.story())
 	}
 }
+
+// TestRenewalThatSeesTheMove: a renewal that was sent before the key moved to the
+// long lease, and carried out after it, fails its compare. Its answer may be here
+// first, and says nothing of the tenure.
+func TestRenewalThatSeesTheMove(t *testing.T) {
+	w, h := started(t, 2)
+	early := h.core.renewal(0)
+	w.etcd.put(h.keys().Pause(), "", 0)
+	w.until(time.Second, "the move is sent", func() bool { return h.core.mine.moving != nil })
+	early.done(reply{sent: h.clock(), got: h.clock(), wall: h.wall(), cluster: 42})
+	w.check = func() string {
+		if !h.bound() || !h.core.mine.held {
+			return "the VIP went away in a pause"
+		}
+		return ""
+	}
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(time.Minute)
+}

@@ -65,7 +65,7 @@ func (c *core) leaseLost(l LeaseID) {
 		c.lease, c.memberOn = 0, 0
 	}
 	if c.mine.held && c.mine.lease == l {
-		c.lost("etcd no longer knows the lease " + l.String())
+		c.doubt("etcd no longer knows the lease " + l.String())
 	}
 }
 
