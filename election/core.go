@@ -39,9 +39,10 @@ type tenure struct {
 	ttl      time.Duration // the ttl that the holder key says
 	deadline boottime.Instant
 	since    time.Time
-	rev      int64 // revision of the tenure record as this node wrote it
-	pauseRev int64 // the pause that the long lease was made for
-	cut      bool  // the kernel's deadline was made short, to move back: nothing but a move raises it
+	rev      int64            // revision of the tenure record as this node wrote it
+	pauseRev int64            // the pause that the long lease was made for
+	kept     boottime.Instant // long: when the keep-alive of its lease that succeeded last was sent
+	cut      bool             // the kernel's deadline was made short, to move back: nothing but a move raises it
 
 	renewAt boottime.Instant // next renewal
 	late    bool             // the last renewal has not succeeded, or not yet
@@ -240,6 +241,9 @@ func (c *core) pollRenew() []request {
 		m.renewAt = c.now.Add(m.ttl) // it ends by itself: to renew it would make everybody wait longer
 		return nil
 	}
+	if m.long && c.now.Sub(m.kept) > m.ttl/10 {
+		return c.keepLong()
+	}
 	out := []request{c.renewal(0)}
 	if m.late {
 		for i := 1; i < c.cfg.Endpoints; i++ {
@@ -248,22 +252,42 @@ func (c *core) pollRenew() []request {
 	}
 	m.late = true // until a success says otherwise
 	m.renewAt = c.now.Add(min(m.ttl/10, hedge))
-	if m.long {
-		out = append(out, c.keepAlive(m.lease, 0))
-	}
 	return out
+}
+
+// keepLong keeps the lease of a long tenure alive, and only then is the tenure
+// renewed: others may cut their wait short by what etcd says is left of that
+// lease (pollCap), so the deadline must not go past it.
+func (c *core) keepLong() []request {
+	m := &c.mine
+	l := m.lease
+	m.renewAt = c.now.Add(min(m.ttl/10, hedge))
+	if c.flying[kindKeepAlive] > 2*max(1, c.cfg.Endpoints) {
+		return nil
+	}
+	return []request{c.ask(request{
+		kind: kindKeepAlive, lease: l, skip: c.flying[kindKeepAlive] % max(1, c.cfg.Endpoints),
+		done: func(r reply) {
+			switch {
+			case r.leaseGone:
+				c.leaseLost(l)
+			case r.err == nil && m.lease == l:
+				m.kept, m.renewAt = max(m.kept, r.sent), c.now
+			}
+		},
+	})}
 }
 
 // renewal is one try, at the endpoint that many after the current one.
 func (c *core) renewal(endpoint int) request {
 	m := &c.mine
-	lease, epoch, ttl := m.lease, m.epoch, m.ttl
+	lease, epoch, ttl, kept := m.lease, m.epoch, m.ttl, m.kept
 	return c.ask(request{
 		kind: kindRenew,
 		skip: endpoint,
 		txn: txn{
 			ifs:  []cond{onLease(c.keys.Holder(), lease)},
-			then: []write{put(c.keys.Holder(), c.holderValue(ttl), lease)},
+			then: []write{put(c.keys.Holder(), c.holderValue(ttl, m.long), lease)},
 		},
 		done: func(r reply) {
 			if !m.held || m.epoch != epoch || m.lease != lease || m.cut {
@@ -277,7 +301,11 @@ func (c *core) renewal(endpoint int) request {
 			case !r.succeeded:
 				c.doubt("the holder key is not on our lease any more")
 			default:
-				m.deadline = max(m.deadline, Deadline(r.sent, ttl, c.cfg.Margin))
+				from := r.sent
+				if m.long {
+					from = min(from, kept)
+				}
+				m.deadline = max(m.deadline, Deadline(from, ttl, c.cfg.Margin))
 				m.late = false
 				m.renewAt = max(m.renewAt, r.sent.Add(ttl/5))
 			}
@@ -285,8 +313,8 @@ func (c *core) renewal(endpoint int) request {
 	})
 }
 
-func (c *core) holderValue(ttl time.Duration) string {
-	return encode(HolderValue{Node: c.cfg.Node, TTL: Seconds(ttl), Epoch: c.mine.epoch, VIPs: c.cfg.VIPs, Since: c.mine.since})
+func (c *core) holderValue(ttl time.Duration, paused bool) string {
+	return encode(HolderValue{Node: c.cfg.Node, TTL: Seconds(ttl), Epoch: c.mine.epoch, VIPs: c.cfg.VIPs, Since: c.mine.since, Paused: paused})
 }
 
 // tenureValue is the record of this node's tenure on the given lease.

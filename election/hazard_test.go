@@ -68,3 +68,45 @@ func TestRenewalThatSeesTheMove(t *testing.T) {
 	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
 	w.run(time.Minute)
 }
+
+// TestShorterTTLWaitsForTheHolders: a standby with a shorter ttl than the holder
+// waits the holder's out, whatever etcd says of the lease that the key hangs on,
+// which is kept alive beside the renewals and ends earlier.
+func TestShorterTTLWaitsForTheHolders(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, 2)
+		w.nodes[1].ttl = 30 * time.Second
+		w.nodes[1].boot(nil)
+		w.nodes[0].dead = true
+		w.until(32*time.Second, "the one with the long ttl holds", func() bool { return w.holder() != nil })
+		w.nodes[0].boot(nil)
+		w.run(time.Minute + w.upTo(10*time.Second))
+		w.nodes[1].kill()
+		w.until(31*time.Second, "the other takes over", func() bool { return w.nodes[0].bound() })
+	}
+}
+
+// TestLongTenureEndsWithItsLease: a renewal of a pause without an end counts from
+// the keep-alive of its lease, by which others cut their wait short.
+func TestLongTenureEndsWithItsLease(t *testing.T) {
+	w, h := started(t, 2)
+	w.etcd.put(h.keys().Pause(), "", 0)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(3 * time.Second)
+	before := h.core.mine.deadline
+	w.etcd.deaf = true // to keep-alives
+	h.core.mine.kept, h.core.mine.renewAt = 0, h.clock()
+	w.run(5 * time.Second)
+	if h.core.mine.deadline > before {
+		t.Errorf("the deadline moved by %v although the lease was not kept alive", h.core.mine.deadline.Sub(before))
+	}
+	w.etcd.deaf = false
+	w.run(5 * time.Second)
+	if h.core.mine.deadline <= before {
+		t.Errorf("the deadline is %v away with all well again, no later than before", h.core.mine.deadline.Sub(h.clock()))
+	}
+	left := w.etcd.leases[h.core.mine.lease] - w.now
+	if h.core.mine.deadline.Sub(h.clock()) > left {
+		t.Errorf("the deadline is %v away, the lease ends in %v", h.core.mine.deadline.Sub(h.clock()), left)
+	}
+}

@@ -151,12 +151,13 @@ func (c *core) pollHistory() []request {
 	}})}
 }
 
-// pollCap asks etcd how long a tenure may still last that is much longer than
-// ours and stood before we came: a standby that was restarted during a pause
-// does not wait longer than the pause.
+// pollCap asks etcd how long the tenure of a pause may still last that stood
+// before we came: a standby that was restarted during a pause does not wait
+// longer than the pause. Only then is the lease as long as the tenure: that of an
+// ordinary one is kept alive beside the renewals, and may end before the holder does.
 func (c *core) pollCap() []request {
-	h := c.view.Holder
-	if h == nil || c.mine.held || !c.synced || h.Bad != "" || time.Duration(h.TTL) <= 2*c.cfg.TTL || c.capRev == h.ModRevision || !c.ready(kindTimeToLive) {
+	h, t := c.view.Holder, c.view.Tenure
+	if h == nil || t == nil || c.mine.held || !c.synced || h.Bad != "" || !h.Paused || t.Lease != h.Lease || c.capRev == h.ModRevision || !c.ready(kindTimeToLive) {
 		return nil
 	}
 	rev := h.ModRevision

@@ -89,7 +89,7 @@ func (c *core) sendRehang() []request {
 	return []request{c.ask(request{
 		kind: kindRehang,
 		txn: txn{ifs: ifs, then: []write{
-			put(c.keys.Holder(), c.holderValue(next.ttl), next.lease),
+			put(c.keys.Holder(), c.holderValue(next.ttl, next.long), next.lease),
 			put(c.keys.Tenure(), c.tenureValue(TenureHeld, "", next.lease, next.ttl), 0),
 		}},
 		done: func(r reply) {
@@ -121,6 +121,7 @@ func (c *core) moved(rev int64) {
 	if c.long.lease == next.lease {
 		c.long = rehang{}
 	}
+	m.kept = next.sent
 	m.lease, m.ttl, m.long, m.pauseRev, m.rev, m.moving, m.cut = next.lease, next.ttl, next.long, next.pauseRev, rev, nil, false
 	if !m.held {
 		return // let go meanwhile: the release goes by the new record

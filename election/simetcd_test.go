@@ -17,6 +17,7 @@ type fakeEtcd struct {
 	events []event
 	stamps []time.Duration // when they happened
 	last   LeaseID
+	deaf   bool // to keep-alives
 	now    time.Duration
 }
 
@@ -36,6 +37,10 @@ func (e *fakeEtcd) do(keys Keys, r request, rep *reply, now time.Duration) {
 		e.leases[e.last] = now + e.ttls[e.last]
 		rep.lease, rep.ttl = e.last, ttl
 	case kindKeepAlive:
+		if e.deaf {
+			rep.err = errors.New("no answer")
+			return
+		}
 		if _, ok := e.leases[r.lease]; !ok {
 			rep.err, rep.leaseGone = errNoLease, true
 			return

@@ -51,6 +51,9 @@ type HolderValue struct {
 	Epoch int64     `json:"epoch"`
 	VIPs  []string  `json:"vips"`
 	Since time.Time `json:"since"`
+
+	// Paused: the key hangs on the lease of a pause, whose length is the tenure's.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // Tenure states.
