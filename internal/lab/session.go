@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -87,8 +88,7 @@ func (l *Lab) OpenSession(ctx context.Context, vip netip.Addr, hosts ...string) 
 		return nil, fmt.Errorf("open a session: %w", err)
 	}
 	s := &Session{conn: conn, done: make(chan struct{})}
-	s.wg.Go(s.send)
-	s.wg.Go(s.receive)
+	s.wg.Go(s.run)
 	s.end = sync.OnceValue(func() error {
 		err := conn.Close()
 		s.wg.Wait()
@@ -100,38 +100,59 @@ func (l *Lab) OpenSession(ctx context.Context, vip netip.Addr, hosts ...string) 
 	return s, nil
 }
 
-func (s *Session) send() {
+// run ends with the receiving half, and then takes the sending one along.
+func (s *Session) run() {
+	defer close(s.done)
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	received := make(chan struct{})
+	defer close(received)
+	sending.Go(func() { s.send(received) })
+	s.receive()
+}
+
+func (s *Session) send(received <-chan struct{}) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case <-s.done:
+		case <-received:
 			return
 		case <-tick.C:
 		}
 		if _, err := s.conn.Write([]byte{0}); err != nil {
-			return // receive gets the reason as well
+			// A reset is told to one call only, and it was this one: receive
+			// gets to see an ordinary end of the stream.
+			if errors.Is(err, syscall.ECONNRESET) {
+				s.note(0, err)
+			}
+			return // else receive gets the reason as well
 		}
 	}
 }
 
 func (s *Session) receive() {
-	defer close(s.done)
 	buf := make([]byte, 64)
 	for {
 		n, err := s.conn.Read(buf)
-		now := time.Now()
-		s.mu.Lock()
-		if n > 0 {
-			s.last, s.echoes = now, s.echoes+n
-		}
-		if err != nil {
-			s.ended, s.err = now, err
-		}
-		s.mu.Unlock()
+		s.note(n, err)
 		if err != nil {
 			return
 		}
+	}
+}
+
+// note books n bytes that came back, or why no more will. A reset counts more
+// than what the other half of the session made of it.
+func (s *Session) note(n int, err error) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > 0 {
+		s.last, s.echoes = now, s.echoes+n
+	}
+	if err != nil && !errors.Is(s.err, syscall.ECONNRESET) {
+		s.ended, s.err = now, err
 	}
 }
 
