@@ -231,23 +231,40 @@ func (s *Site) mend(ctx context.Context) error {
 	return err
 }
 
-// HolderKey is the value of the holder key, as etcdctl shows it.
+// HolderKey is the holder key, as etcdctl shows it.
 type HolderKey struct {
 	Node  string `json:"node"`
 	TTL   string `json:"ttl"`
 	Epoch int64  `json:"epoch"`
+	Lease string `json:"-"` // in hexadecimal, as etcdctl takes it
 }
 
-// Holder reads the holder key with etcdctl.
-func (s *Site) Holder(ctx context.Context) (HolderKey, error) {
+// Holder reads the holder key of the service mysql with etcdctl.
+func (s *Site) Holder(ctx context.Context) (HolderKey, error) { return s.HolderOf(ctx, "mysql") }
+
+// HolderOf reads the holder key of a service with etcdctl.
+func (s *Site) HolderOf(ctx context.Context, service string) (HolderKey, error) {
 	var h HolderKey
-	out, err := s.Etcd.Ctl(ctx, "get", "--print-value-only", "/leasehold/mysql/holder")
+	var reply struct {
+		KVs []struct {
+			Value []byte `json:"value"`
+			Lease int64  `json:"lease"`
+		} `json:"kvs"`
+	}
+	out, err := s.Etcd.Ctl(ctx, "get", "--write-out", "json", "/leasehold/"+service+"/holder")
 	if err != nil {
 		return h, err
 	}
-	if err := json.Unmarshal([]byte(out), &h); err != nil {
-		return h, fmt.Errorf("holder value %q: %w", out, err)
+	if err := json.Unmarshal([]byte(out), &reply); err != nil {
+		return h, fmt.Errorf("etcdctl get: %q: %w", out, err)
 	}
+	if len(reply.KVs) == 0 {
+		return h, fmt.Errorf("nobody holds %s", service)
+	}
+	if err := json.Unmarshal(reply.KVs[0].Value, &h); err != nil {
+		return h, fmt.Errorf("holder value %q: %w", reply.KVs[0].Value, err)
+	}
+	h.Lease = fmt.Sprintf("%x", reply.KVs[0].Lease)
 	return h, nil
 }
 
