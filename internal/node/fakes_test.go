@@ -28,7 +28,7 @@ const (
 )
 
 // usable is what the loop has of a tenure that was renewed this moment.
-var usable = election.Deadline(0, ttl, margin).Sub(0) - lateness //nolint:gochecknoglobals // a constant, but for the call
+var usable = election.Deadline(0, ttl, margin).Sub(0) - lateness
 
 // did is one effect of the loop on its world.
 type did struct {
