@@ -390,16 +390,7 @@ func (c *core) pollTake() []request {
 	})}
 }
 
-func (c *core) nextEpoch() int64 {
-	e := c.mine.epoch
-	if c.view.Tenure != nil {
-		e = max(e, c.view.Tenure.Epoch)
-	}
-	if c.view.Holder != nil {
-		e = max(e, c.view.Holder.Epoch)
-	}
-	return e + 1
-}
+func (c *core) nextEpoch() int64 { return max(c.mine.epoch, c.view.top) + 1 }
 
 // took books a tenure that etcd has confirmed.
 func (c *core) took(t attempt, rev int64, ttl time.Duration, sent boottime.Instant) {

@@ -110,3 +110,62 @@ func TestLongTenureEndsWithItsLease(t *testing.T) {
 		t.Errorf("the deadline is %v away, the lease ends in %v", h.core.mine.deadline.Sub(h.clock()), left)
 	}
 }
+
+// TestTenureBetweenTwoReads: a standby that saw no holder key before its watch
+// broke, and sees none after it, may have missed a whole tenure: the record tells.
+func TestTenureBetweenTwoReads(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	a, b := w.nodes[0], w.nodes[1]
+	w.until(4*time.Second, "a first holder", func() bool { return a.bound() })
+	w.nodes[2].kill()
+	a.kill()
+	b.fit = false // it is there, and waits
+	b.say()
+	w.run(20 * time.Second)
+	b.frozen = true // and hears nothing
+	a.boot(nil)
+	w.until(10*time.Second, "a holds again", a.bound)
+	w.etcd.revoke(a.core.lease) // etcd ends the lease early, and a is cut off
+	a.cut = true
+	b.core.watchEnded(b.core.watchGen, errEnded, b.clock(), b.wall())
+	b.frozen, b.fit = false, true
+	b.say()
+	w.run(10 * time.Second)
+	if !b.bound() {
+		t.Fatalf("nobody took over\n%s", w.story())
+	}
+}
+
+// TestDeletedKeysAreRemembered: who deletes the keys by hand frees nothing for
+// those who saw them, neither the long wait nor the epoch.
+func TestDeletedKeysAreRemembered(t *testing.T) {
+	w, h := started(t, 2)
+	keys, epoch := h.keys(), h.epoch
+	w.etcd.put(keys.Pause(), "", 0)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(100 * time.Millisecond)
+	h.kill() // its kernel goes on for a day
+	for _, k := range []string{keys.Holder(), keys.Tenure(), keys.Pause()} {
+		w.etcd.delete(k)
+	}
+	for _, n := range w.nodes {
+		n.lag = time.Second // and hears of it all at once
+	}
+	w.run(10 * time.Minute)
+	h.crash()
+	w.run(25 * time.Hour)
+	if n := w.holder(); n == nil || n.epoch <= epoch {
+		t.Fatalf("holders %v after the tenure was over, want one with an epoch above %d\n%s", w.holders(), epoch, w.story())
+	}
+}
+
+// TestStrangersTTLIsNotWaitedFor: what a stranger wrote must not keep the VIP
+// away for years either.
+func TestStrangersTTLIsNotWaitedFor(t *testing.T) {
+	for _, key := range []string{"holder", "tenure"} {
+		w, h := started(t, 2)
+		h.crash()
+		w.etcd.put("/leasehold/mysql/"+key, `{"node":"x","ttl":"87600h","epoch":1,"state":"?"}`, 0)
+		w.until(2*simTTL, "a successor", func() bool { return w.holder() != nil })
+	}
+}

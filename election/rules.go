@@ -59,17 +59,8 @@ func longTTL(left time.Duration) time.Duration {
 }
 
 // wait is how long after the last sign of the holder its tenure may still run:
-// the longest ttl that anybody may have promised it.
-func (v *View) wait(own time.Duration) time.Duration {
-	d := own
-	if v.Holder != nil {
-		d = max(d, time.Duration(v.Holder.TTL))
-	}
-	if v.Tenure != nil {
-		d = max(d, time.Duration(v.Tenure.TTL))
-	}
-	return d
-}
+// the longest ttl that anybody of ours may have promised it.
+func (v *View) wait(own time.Duration) time.Duration { return max(own, v.term) }
 
 // released reports whether the latest tenure ended in order, so that nobody has
 // to wait for it. A release deletes the holder key in the same transaction: the

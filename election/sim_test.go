@@ -132,7 +132,9 @@ func (w *world) mishap(k int, n *simNode) {
 	case 23:
 		w.etcd.put(keys.Switchover(), encode(SwitchoverValue{To: n.name}), w.etcd.grant(30*time.Second))
 	case 24:
-		w.etcd.delete(keys.Tenure())
+		if !w.longTenure() && w.etcd.kv[keys.Holder()] != nil { // else nothing is left to tell who holds
+			w.etcd.delete(keys.Tenure())
+		}
 	case 25:
 		n.crash()
 	case 26:

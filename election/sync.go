@@ -64,8 +64,10 @@ func (c *core) load(r reply) {
 		v.apply(c.keys, kv, r.got, r.wall)
 	}
 	v.keep(&old)
-	if !c.known || modRev(v.Holder) != modRev(old.Holder) {
-		c.seen = r.got // it may have been renewed up to now
+	if !c.known || modRev(v.Holder) != modRev(old.Holder) || tenureRev(&v) != tenureRev(&old) {
+		// It may have been renewed up to now; also when no key was there before and
+		// none is now, but the record says that there was one in between.
+		c.seen = r.got
 		c.freeCap = 0
 	}
 	changed := !sameKeys(&v, &old)
@@ -82,6 +84,10 @@ func (c *core) load(r reply) {
 
 // keep carries over when unchanged keys were seen first.
 func (v *View) keep(old *View) {
+	v.top = max(v.top, old.top)
+	if v.Tenure == nil || v.Tenure.Bad != "" {
+		v.term = max(v.term, old.term)
+	}
 	if v.Holder != nil && modRev(v.Holder) == modRev(old.Holder) {
 		v.Holder = old.Holder
 	}

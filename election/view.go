@@ -24,6 +24,9 @@ type View struct {
 	Switchover *SwitchoverKey
 	Members    []Member // best first
 	Strange    []string // what strangers wrote, for people
+
+	term time.Duration // the ttl of the latest tenure, which stands when somebody deletes its keys
+	top  int64         // the highest epoch seen
 }
 
 // HolderKey is the holder key as it stands.
@@ -92,6 +95,10 @@ func (v *View) apply(k Keys, kv *mvccpb.KeyValue, now boottime.Instant, wall tim
 		if v.Holder == nil || v.Holder.ModRevision != kv.ModRevision {
 			v.Holder = &h
 		}
+		v.top = max(v.top, h.Epoch)
+		if h.Bad == "" {
+			v.term = max(v.term, time.Duration(h.TTL))
+		}
 	case key == k.Tenure():
 		t := TenureKey{ModRevision: kv.ModRevision, Seen: now}
 		if err := decode(kv.Value, &t.TenureValue); err != nil {
@@ -102,6 +109,13 @@ func (v *View) apply(k Keys, kv *mvccpb.KeyValue, now boottime.Instant, wall tim
 		boundEpoch(&t.Epoch, &t.Bad)
 		if v.Tenure == nil || v.Tenure.ModRevision != kv.ModRevision {
 			v.Tenure = &t
+		}
+		v.top = max(v.top, t.Epoch)
+		if t.Bad == "" {
+			v.term = time.Duration(t.TTL)
+			if h := v.Holder; h != nil && h.Bad == "" {
+				v.term = max(v.term, time.Duration(h.TTL))
+			}
 		}
 	case key == k.Pause():
 		p := PauseKey{PauseValue: DecodePause(kv.Value), ModRevision: kv.ModRevision, Lease: LeaseID(kv.Lease), Seen: now}
