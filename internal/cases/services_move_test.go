@@ -152,3 +152,29 @@ func daemonOfTwoStopped(s *twoServices) {
 	s.must(s.StartDaemon(lab.B))
 	s.eligible(lab.B)
 }
+
+// cannotBind: a host on which IPv6 was turned off gets the service, and must not
+// keep it from the host that can have it.
+func cannotBind(s *twoServices) {
+	ctx := s.t.Context()
+	h, err := s.Holder(ctx)
+	s.must(err)
+	here, there := lab.A, lab.B
+	if h.Node != s.node(here) {
+		here, there = there, here
+	}
+	_, err = s.Exec(ctx, there, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+	s.must(err)
+	from := time.Now()
+	if out, err := s.Leasehold(ctx, here, "switchover", "mysql", "--to", s.node(there)); err != nil {
+		s.t.Fatalf("switchover: %v: %s", err, out)
+	}
+	why, err := s.WaitEligible(ctx, there, false)
+	s.must(err)
+	s.answered(here, s.mysqlVIPs()...)
+	r := s.seen(s.VIP.Addr().String(), from)
+	s.t.Logf("%v; host %s: %s", r, there, why)
+	if r.Gap.Length() > 3*time.Second {
+		s.t.Errorf("%v without service", r.Gap.Length())
+	}
+}

@@ -163,6 +163,7 @@ func TestServices(t *testing.T) {
 		{"etcd frozen for 1 s", etcdFrozen},
 		{"etcd gone for longer than the ttl", etcdGone},
 		{"a stranger writes the holder key", strangers},
+		{"a host that cannot bind a VIP", cannotBind}, // the last: it is barred for a minute
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			part.run(&twoServices{Site: s.Site, t: t, kernel: s.kernel, probes: s.probes})

@@ -43,6 +43,9 @@ func (l *Loop) facts(stopping bool) Facts {
 	if e.HeldUntil != 0 {
 		f.HeldUntil = e.HeldUntil.Add(-late)
 	}
+	if f.Now.Before(l.bar.until) {
+		f.Barred = l.bar.why
+	}
 	for _, c := range v.Copies {
 		if !c.Right {
 			f.Strays++

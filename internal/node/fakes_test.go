@@ -53,6 +53,7 @@ type world struct {
 	health  health.State
 	fail    map[string]error // by the first word of the call
 	hang    chan struct{}    // Bind does not return before it is closed
+	stir    bool             // a Bind that fails has changed addresses all the same
 	calls   []did
 	said    []election.MemberValue // without what is said again
 	history []election.HistoryValue
@@ -258,6 +259,8 @@ func (a fakeAddresses) Bind(_ context.Context, until boottime.Instant) error {
 	}
 	if err == nil {
 		err = a.lives(until)
+		signal(a.addrsChanged)
+	} else if get(a.world, &a.stir) {
 		signal(a.addrsChanged)
 	}
 	return err

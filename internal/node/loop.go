@@ -81,6 +81,7 @@ type Loop struct {
 	why      string
 	failing  string // the action that failed last turn; empty: none
 	decided  bool
+	bar      bar
 	member   election.MemberValue
 	before   predecessor
 	snapshot atomic.Pointer[Snapshot]
@@ -113,13 +114,17 @@ func (l *Loop) Run(stopping context.Context) error {
 			return nil
 		}
 		timer.Reset(l.pause(f, acted, ok))
+		elect, addrs, checks := l.elect.Changed(), l.addrs.Changed(), l.checks.Changed()
+		if !ok { // what the failed action has stirred up must not be what starts the next try
+			elect, addrs, checks = nil, nil, nil
+		}
 		select {
 		case <-stop:
 			stop = nil
 		case <-timer.C:
-		case <-l.elect.Changed():
-		case <-l.addrs.Changed():
-		case <-l.checks.Changed():
+		case <-elect:
+		case <-addrs:
+		case <-checks:
 		}
 	}
 }
@@ -141,6 +146,7 @@ func (l *Loop) turn(ctx context.Context, f Facts) (acted, ok bool) {
 	next, do := Step(l.role, f)
 	started := l.now()
 	err := l.perform(ctx, f, do)
+	l.bar.note(f, do, err)
 	if err != nil {
 		if msg := err.Error(); msg != l.failing {
 			l.log.Error("action failed, tried again", "role", l.role, "err", err)

@@ -168,6 +168,71 @@ func TestLoopRetriesTakeOver(t *testing.T) {
 	})
 }
 
+// TestLoopLeavesWhatItCannotBind: a host that cannot bind the VIP must not keep
+// it from the others, nor spin: each try changes addresses, and is told of them.
+func TestLoopLeavesWhatItCannotBind(t *testing.T) {
+	for name, c := range map[string]struct {
+		begin  func(*world)
+		others bool
+		leaves bool
+	}{
+		"took over":                  {func(w *world) { w.set(func() { w.elect.FreeAt = w.now() }); w.run() }, true, true},
+		"took over, nobody else can": {func(w *world) { w.set(func() { w.elect.FreeAt = w.now() }); w.run() }, false, false},
+		"lost it while it held": {func(w *world) {
+			w.hold()
+			w.set(func() { w.addrs.Bound, w.addrs.Copies = false, nil })
+		}, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.set(func() {
+					w.elect.OthersEligible = c.others
+					w.fail = map[string]error{}
+				})
+				c.begin(w)
+				w.take()
+				w.set(func() { w.fail["bind"] = errors.New("permission denied"); w.stir = true; w.elect.Epoch = 1 })
+				from := w.since()
+				for w.since() < from+2*time.Second && !(w.since() > from && get(w, &w.elect).HeldUntil == 0) {
+					w.renew()
+					w.pass(ttl / 30)
+				}
+				calls := w.take()
+				binds := 0
+				for _, c := range calls {
+					if strings.HasPrefix(c.What, "bind") {
+						binds++
+					}
+				}
+				if limit := int((w.since() - from) / again); binds > limit+2 {
+					t.Errorf("%d tries in %v; want one every %v", binds, w.since()-from, again)
+				}
+				last := calls[len(calls)-1].What
+				if leaves := strings.HasPrefix(last, "resign epoch 1: the VIP cannot be had here"); leaves != c.leaves {
+					t.Fatalf("the last of %d calls is %q; left: %t, want %t", len(calls), last, leaves, c.leaves)
+				}
+				if !c.leaves {
+					return
+				}
+				if at := w.since() - from; at < giveUp || at > giveUp+200*time.Millisecond {
+					t.Errorf("left after %v; want %v", at, giveUp)
+				}
+				said := get(w, &w.said)
+				if m := said[len(said)-1]; m.Eligible || !strings.Contains(m.Why, "permission denied") {
+					t.Errorf("says of itself %+v; want that it cannot", m)
+				}
+				w.tell(w.electChanged, func() { w.elect.FreeAt = w.now() })
+				w.pass(barFor / 2)
+				w.want()
+				w.pass(barFor/2 + time.Second)
+				if calls := w.take(); len(calls) != 1 || calls[0].What != "campaign" {
+					t.Errorf("did %v after it was barred; want it to ask for the VIP", calls)
+				}
+			})
+		})
+	}
+}
+
 func TestLoopActsAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		happens func(*world)

@@ -57,6 +57,8 @@ type Facts struct {
 	Healthy     bool
 	HealthWhy   string
 
+	Barred string // why this node may not hold although it is well; empty: it may
+
 	// From the configuration and the process.
 	LastStanding bool // keep the VIP when nobody is healthy
 	Stopping     bool
@@ -179,6 +181,8 @@ func (f *Facts) leave(held bool) string {
 		return or(f.LinkWhy, "the link is down")
 	case f.HealthKnown && !f.Healthy && (!f.LastStanding || f.OthersEligible):
 		return or(f.HealthWhy, "a check fails")
+	case f.Barred != "":
+		return f.Barred
 	}
 	return f.Yield
 }
@@ -199,7 +203,7 @@ func (f *Facts) unfit() string {
 	case !f.Healthy:
 		return or(f.HealthWhy, "a check fails")
 	}
-	return ""
+	return f.Barred
 }
 
 // repair keeps the holder's VIP as it should be.

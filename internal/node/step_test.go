@@ -44,8 +44,9 @@ func TestStepLeavesHolder(t *testing.T) {
 		"mysqld died, a standby is well although the last should stand": {func(f *Facts) {
 			f.Healthy, f.HealthWhy, f.LastStanding, f.OthersEligible = false, "exited", true, true
 		}, "exited"},
-		"stopped":    {func(f *Facts) { f.Stopping = true }, "stopped"},
-		"switchover": {func(f *Facts) { f.Yield = "asked for" }, "asked for"},
+		"stopped":             {func(f *Facts) { f.Stopping = true }, "stopped"},
+		"switchover":          {func(f *Facts) { f.Yield = "asked for" }, "asked for"},
+		"VIP cannot be bound": {func(f *Facts) { f.Barred = "no IPv6" }, "no IPv6"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := well()
@@ -65,6 +66,7 @@ func TestStepKeepsHolder(t *testing.T) {
 		"stopped in pause":                func(f *Facts) { f.Stopping = true; f.Paused, f.Long = true, true },
 		"cable pulled in pause":           func(f *Facts) { f.LinkUp = false; f.Paused = true },
 		"switchover in pause":             func(f *Facts) { f.Yield = "asked for"; f.Paused = true },
+		"VIP cannot be bound, in pause":   func(f *Facts) { f.Barred, f.Paused = "no IPv6", true },
 		"checks start anew":               func(f *Facts) { f.HealthKnown, f.Healthy = false, false },
 		"last standing, nobody else well": func(f *Facts) { f.Healthy, f.LastStanding = false, true },
 	} {
@@ -129,6 +131,8 @@ func TestStepEnters(t *testing.T) {
 		"took over, unwell by now":        {Candidate, func(f *Facts) { f.Copies, f.Healthy = 0, false }, Standby, []Verb{Withdraw, RemoveVIP, Resign}},
 		"restarted within the tenure":     {Standby, func(f *Facts) { f.HealthKnown = false }, Holder, []Verb{Withdraw, BindVIP, AnnounceVIP}},
 		"restarted, VIP gone meanwhile":   {Standby, func(f *Facts) { f.HealthKnown, f.Copies = false, 0 }, Standby, nil},
+		"took over, cannot bind it":       {Candidate, func(f *Facts) { f.Copies, f.Barred = 0, "no IPv6" }, Standby, []Verb{Withdraw, RemoveVIP, Resign}},
+		"free, but could not bind it":     {Standby, func(f *Facts) { f.HeldUntil, f.Copies, f.FreeAt, f.Barred = 0, 0, t0, "no IPv6" }, Standby, nil},
 		"stray on a standby":              {Standby, func(f *Facts) { f.HeldUntil, f.Strays = 0, 1 }, Standby, []Verb{RemoveVIP}},
 		"left by an earlier run":          {Standby, func(f *Facts) { f.HeldUntil, f.AdoptUntil = 0, t0.Add(time.Second) }, Standby, nil},
 		"left by it, stopped again":       {Standby, func(f *Facts) { f.HeldUntil, f.AdoptUntil, f.Stopping = 0, t0.Add(time.Second), true }, Standby, []Verb{RemoveVIP}},
