@@ -119,6 +119,7 @@ type core struct {
 	releaseDoubt bool // a release failed its compare: a read tells what is left
 	retryAt      [kinds]boottime.Instant
 	flying       [kinds]int
+	tries        [kinds]int // since the last answer
 }
 
 func newCore(cfg Config, saved *Saved) *core {
@@ -155,6 +156,7 @@ func (c *core) ask(r request) request {
 			c.retryAt[r.kind] = c.now.Add(min(50*time.Millisecond, c.cfg.TTL/20))
 		} else {
 			c.lastOK = max(c.lastOK, rep.sent)
+			c.tries[r.kind] = 0
 			c.right(r.kind)
 		}
 		done(rep)
@@ -198,6 +200,15 @@ func (c *core) tick(now boottime.Instant, wall time.Time) {
 
 // ready reports whether a request of this kind may go out now, one at a time.
 func (c *core) ready(k kind) bool { return c.flying[k] == 0 && !c.now.Before(c.retryAt[k]) }
+
+// skip is which endpoint the next try of a kind goes to: that many after the
+// current one, one further with each try that has had no answer. Not by how many
+// are under way: that is the same number each time when all of them hang.
+func (c *core) skip(k kind) int {
+	n := c.tries[k] % max(1, c.cfg.Endpoints)
+	c.tries[k]++
+	return n
+}
 
 // poll returns what to ask of etcd now. Safety first: what ends a tenure goes
 // before what starts one.
@@ -266,7 +277,7 @@ func (c *core) keepLong() []request {
 		return nil
 	}
 	return []request{c.ask(request{
-		kind: kindKeepAlive, lease: l, skip: c.flying[kindKeepAlive] % max(1, c.cfg.Endpoints),
+		kind: kindKeepAlive, lease: l, skip: c.skip(kindKeepAlive),
 		done: func(r reply) {
 			switch {
 			case r.leaseGone:
@@ -373,7 +384,7 @@ func (c *core) pollTake() []request {
 		then = append(then, del(c.keys.Switchover()))
 	}
 	return []request{c.ask(request{
-		kind: kindTake, skip: c.flying[kindTake], txn: txn{ifs: ifs, then: then},
+		kind: kindTake, skip: c.skip(kindTake), txn: txn{ifs: ifs, then: then},
 		done: func(r reply) {
 			switch {
 			case r.leaseGone:
@@ -474,7 +485,7 @@ func (c *core) pollRelease() []request {
 	}
 	member, on := c.wish.member, c.lease
 	return []request{c.ask(request{
-		kind: kindRelease, skip: c.flying[kindRelease],
+		kind: kindRelease, skip: c.skip(kindRelease),
 		txn: txn{ifs: []cond{isMod(c.keys.Tenure(), c.mine.rev)}, then: then},
 		done: func(r reply) {
 			if c.wish.release != epoch {

@@ -169,3 +169,22 @@ func TestStrangersTTLIsNotWaitedFor(t *testing.T) {
 		w.until(2*simTTL, "a successor", func() bool { return w.holder() != nil })
 	}
 }
+
+// TestOneGoodEndpointIsFound: reads go to every endpoint in turn, in whatever
+// rhythm the bad ones time out.
+func TestOneGoodEndpointIsFound(t *testing.T) {
+	for good := range 3 {
+		w, h := started(t, 2)
+		for _, n := range w.nodes {
+			n.core.cfg.Endpoints = 3
+			n.hangs = map[int]bool{0: good != 0, 1: good != 1, 2: good != 2}
+			n.core.watchEnded(n.core.watchGen, errEnded, n.clock(), n.wall())
+			n.watchGen = 0
+		}
+		w.nodes[0].core.retryAt[kindRead] = w.nodes[0].clock().Add(330 * time.Millisecond)
+		w.until(2*time.Second, "both read", func() bool { return w.nodes[0].core.synced && w.nodes[1].core.synced })
+		if h.epoch != 1 {
+			t.Errorf("the VIP moved")
+		}
+	}
+}

@@ -28,6 +28,7 @@ type simNode struct {
 	lag       time.Duration // of the watch
 	watchEnds bool          // with every request that fails, as Candidate.carry has it
 	watchGen  int
+	watchAt   int // endpoint
 	watchRev  int64
 
 	holding  bool
@@ -105,7 +106,7 @@ func (n *simNode) step() {
 		n.send(r)
 	}
 	if c.watchGen != n.watchGen {
-		n.watchGen, n.watchRev = c.watchGen, c.watchRev
+		n.watchGen, n.watchRev, n.watchAt = c.watchGen, c.watchRev, n.current
 	}
 	n.deliver()
 }

@@ -43,7 +43,7 @@ func (c *core) pollSync() []request {
 		return nil
 	}
 	c.readAt = c.now.Add(min(c.cfg.TTL/10, hedge))
-	return []request{c.ask(request{kind: kindRead, skip: c.flying[kindRead], done: func(r reply) {
+	return []request{c.ask(request{kind: kindRead, skip: c.skip(kindRead), done: func(r reply) {
 		if r.err == nil {
 			c.load(r)
 		}

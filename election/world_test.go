@@ -170,14 +170,14 @@ func (w *world) holder() *simNode {
 func (n *simNode) send(r request) {
 	w, life := n.w, n.life
 	rep := reply{sent: n.clock()}
+	end := (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
 	waits := true
 	give := func(rep reply) {
 		if waits && n.life == life {
 			waits = false
-			n.answer(r, rep, life)
+			n.answer(r, end, rep, life)
 		}
 	}
-	end := (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
 	w.at(r.timeout, func() { give(reply{sent: rep.sent, err: errors.New("timeout"), down: true}) })
 	tries := 0
 	var arrive func()
@@ -206,23 +206,23 @@ func (n *simNode) send(r request) {
 
 func (n *simNode) keys() Keys { return n.core.keys }
 
-func (n *simNode) answer(r request, rep reply, life int) {
+func (n *simNode) answer(r request, end int, rep reply, life int) {
 	switch { // as Cluster.judge does
 	case rep.err == nil && r.skip > 0:
-		n.current = (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
-	case rep.down && r.skip == 0:
-		n.current = (n.current + 1) % max(1, n.core.cfg.Endpoints)
+		n.current = end
+	case rep.down && n.current == end:
+		n.current = (end + 1) % max(1, n.core.cfg.Endpoints)
 	}
 	if n.dead || n.life != life {
 		return
 	}
 	if n.frozen {
-		n.w.at(50*time.Millisecond, func() { n.answer(r, rep, life) })
+		n.w.at(50*time.Millisecond, func() { n.answer(r, end, rep, life) })
 		return
 	}
 	rep.got, rep.wall, rep.cluster = n.clock(), n.wall(), 42
 	r.done(rep)
-	if rep.down && n.watchEnds {
+	if rep.down && n.watchEnds && end == n.watchAt {
 		n.core.watchEnded(n.watchGen, nil, n.clock(), n.wall())
 	}
 }
