@@ -188,3 +188,51 @@ func TestOneGoodEndpointIsFound(t *testing.T) {
 		}
 	}
 }
+
+// TestPauseMadeLongerWhileTheDaemonIsDown: the daemon that comes back has a tenure
+// that covers the pause as it was.
+func TestPauseMadeLongerWhileTheDaemonIsDown(t *testing.T) {
+	w, h := started(t, 2)
+	w.pauseFor(10 * time.Second)
+	w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
+	w.run(time.Second)
+	h.kill()
+	w.pauseFor(10 * time.Minute)
+	w.run(time.Second)
+	h.boot(h.file)
+	w.check = func() string {
+		if !h.bound() {
+			return "the VIP went away in a pause"
+		}
+		return ""
+	}
+	w.run(9 * time.Minute)
+}
+
+// TestPauseShorterThanTheTTL: the key must not promise less than the deadline that
+// a long ttl has set already; a standby with a short one goes by the key.
+func TestPauseShorterThanTheTTL(t *testing.T) {
+	for seed := range uint64(5) {
+		w := newWorld(t, seed, 2)
+		w.nodes[1].ttl = 5 * time.Minute
+		w.nodes[1].boot(nil)
+		w.nodes[0].dead = true
+		w.until(6*time.Minute, "the one with the long ttl holds", func() bool { return w.holder() != nil })
+		h := w.holder()
+		w.nodes[0].boot(nil)
+		w.pauseFor(10 * time.Second)
+		w.run(2 * time.Second)
+		h.kill()
+		w.until(6*time.Minute, "the other takes over", func() bool { return w.nodes[0].bound() })
+		w.run(time.Minute)
+		h.boot(nil)
+	}
+	w, h := started(t, 2)
+	h.ttl = 5 * time.Minute
+	h.boot(h.file)
+	w.pauseFor(10 * time.Second)
+	w.run(15 * time.Minute)
+	if h.core.mine.long || !h.holding || h.epoch != 1 {
+		t.Fatalf("after the pause the VIP is not where it was, on a short lease\n%s", w.story())
+	}
+}

@@ -53,7 +53,7 @@ func (c *core) pauseBegins(p *PauseKey) []request {
 			return nil // over already: pollPauseEnd takes it away
 		}
 	}
-	need := longTTL(left)
+	need := max(longTTL(left), c.cfg.TTL) // the deadline that the short ttl has set stands
 	if c.mine.long && !c.mine.deadline.Before(Deadline(c.now, need, c.cfg.Margin).Add(-pauseRest/2)) {
 		c.mine.pauseRev = p.ModRevision // the tenure covers the changed pause as it is
 		return nil

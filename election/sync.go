@@ -270,7 +270,4 @@ func (c *core) adopt() {
 		c.keepAt = c.now
 		return
 	}
-	if c.view.Pause != nil {
-		c.mine.pauseRev = c.view.Pause.ModRevision
-	}
 }
