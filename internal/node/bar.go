@@ -37,3 +37,8 @@ func (b *bar) note(f Facts, do []Action, err error) {
 		*b = bar{until: f.Now.Add(barFor), why: "the VIP cannot be had here: " + err.Error()}
 	}
 }
+
+// lasting reports that binding has failed for longer than what passes by itself.
+func (b *bar) lasting(now boottime.Instant) bool {
+	return b.failing != 0 && now.Sub(b.failing) >= giveUp
+}

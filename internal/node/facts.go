@@ -16,7 +16,6 @@ func (l *Loop) facts(stopping bool) Facts {
 	f := Facts{
 		Now:            l.now(),
 		FreeAt:         e.FreeAt,
-		AdoptUntil:     e.AdoptUntil,
 		ShortUntil:     l.elect.ShortDeadline().Add(-late),
 		Paused:         e.Paused,
 		Long:           e.Long,
@@ -39,6 +38,9 @@ func (l *Loop) facts(stopping bool) Facts {
 
 		LastStanding: l.cfg.LastStanding,
 		Stopping:     stopping,
+	}
+	if e.AdoptUntil != 0 {
+		f.AdoptUntil = e.AdoptUntil.Add(-late)
 	}
 	if e.HeldUntil != 0 {
 		f.HeldUntil = e.HeldUntil.Add(-late)

@@ -135,7 +135,10 @@ func (l *Loop) pause(f Facts, acted, ok bool) time.Duration {
 	if at := Wake(l.role, f); at != 0 {
 		d = min(d, max(at.Sub(l.now()), time.Millisecond))
 	}
-	if acted || !ok {
+	switch {
+	case !ok && l.bar.lasting(f.Now):
+		d = min(d, 10*again) // nobody else can have it: go on, but not in everybody's log
+	case acted || !ok:
 		d = min(d, again)
 	}
 	return d

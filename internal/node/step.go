@@ -151,7 +151,7 @@ func (f *Facts) enter(r Role) (Role, []Action) {
 	hold := []Action{{Verb: Withdraw}, {Verb: BindVIP, Until: f.HeldUntil}, {Verb: AnnounceVIP}}
 	why := f.unfit()
 	switch {
-	case f.Paused && f.Stopping:
+	case f.Paused && f.Stopping && f.Copies > 0:
 		return Holder, nil // adopted while stopping: it is left as it is
 	case f.Paused && !f.LinkUp:
 		return r, nil // nothing to bind it to yet, and the tenure lives on
@@ -187,9 +187,29 @@ func (f *Facts) leave(held bool) string {
 	return f.Yield
 }
 
-// toShorten reports whether the tenure of a pause that is over still runs for
-// longer than a tenure of the short ttl would.
-func (f *Facts) toShorten() bool { return f.PauseOver && f.ShortUntil.Before(f.HeldUntil) }
+// toShorten reports whether the tenure has to go back to the short lease, because
+// its pause is over. A pause that is still there is only a shorter one: it can
+// wait for a link that is down with part of the VIPs in place.
+func (f *Facts) toShorten() bool {
+	return f.PauseOver && (!f.Paused || f.LinkUp || f.Copies == 0 || f.Bound)
+}
+
+// shorten makes the kernel's deadline short, then the key's: take away before
+// inviting. A VIP that is missing must not keep the tenure long, or nobody would
+// have it until that ran out.
+func (f *Facts) shorten() []Action {
+	until := min(f.ShortUntil, f.HeldUntil)
+	then := []Action{{Verb: Shorten, Until: until}, {Verb: RestartChecks}}
+	switch {
+	case f.HeldUntil <= f.ShortUntil, f.Copies == 0:
+		return then // the kernel has nothing that lasts longer
+	case f.Bound, f.Permanent:
+		return append([]Action{{Verb: ExtendVIP, Until: until}}, then...)
+	case f.LinkUp:
+		return append([]Action{{Verb: BindVIP, Until: until}, {Verb: AnnounceVIP}}, then...)
+	}
+	return append([]Action{{Verb: RemoveVIP, Until: f.removeBy()}}, then...)
+}
 
 // unfit says why a node that does not hold may not; empty: it may.
 func (f *Facts) unfit() string {
@@ -210,8 +230,7 @@ func (f *Facts) unfit() string {
 func (f *Facts) repair() []Action {
 	switch {
 	case f.toShorten():
-		// The kernel's deadline first, then the key: take away before inviting.
-		return []Action{{Verb: ExtendVIP, Until: f.ShortUntil}, {Verb: Shorten, Until: f.ShortUntil}, {Verb: RestartChecks}}
+		return f.shorten()
 	case f.Stopping && f.room() >= time.Second && (f.Permanent || f.Bound && f.extend()):
 		return []Action{{Verb: ExtendVIP, Until: f.HeldUntil}} // nobody will be there to do it during the pause
 	case f.Stopping:

@@ -232,7 +232,7 @@ func broken(r Role, f Facts, to Role, do []Action) string {
 		return "bound without a tenure"
 	case at(Campaign) >= 0 && (!fit || f.Paused || f.FreeAt == 0 || f.Now.Before(f.FreeAt)):
 		return "campaigns unfit, paused or too early"
-	case at(Shorten) >= 0 && (at(ExtendVIP) < 0 || at(ExtendVIP) > at(Shorten)):
+	case at(Shorten) >= 0 && f.Copies > 0 && f.ShortUntil.Before(f.HeldUntil) && max(at(ExtendVIP), at(BindVIP), at(RemoveVIP)) != max(0, at(Shorten)-1-btoi(at(AnnounceVIP) >= 0)):
 		return "invited before the kernel's deadline was short"
 	case f.Paused && held && f.HeldUntil.Sub(f.Now) > letGo && r == Holder && (to != Holder || at(RemoveVIP) >= 0):
 		return "a paused VIP was taken away"
@@ -259,4 +259,11 @@ func TestWakeCoversEveryDeadline(t *testing.T) {
 	if got := Wake(Standby, f); got != f.FreeAt {
 		t.Errorf("Wake(Standby) = %v, want the moment it is free", got)
 	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
