@@ -16,6 +16,7 @@ func (l *Loop) facts(stopping bool) Facts {
 	f := Facts{
 		Now:            l.now(),
 		FreeAt:         e.FreeAt,
+		AdoptUntil:     e.AdoptUntil,
 		ShortUntil:     l.elect.ShortDeadline().Add(-late),
 		Paused:         e.Paused,
 		Long:           e.Long,
@@ -39,9 +40,6 @@ func (l *Loop) facts(stopping bool) Facts {
 		LastStanding: l.cfg.LastStanding,
 		Stopping:     stopping,
 	}
-	if e.AdoptUntil != 0 {
-		f.AdoptUntil = e.AdoptUntil.Add(-late)
-	}
 	if e.HeldUntil != 0 {
 		f.HeldUntil = e.HeldUntil.Add(-late)
 	}
@@ -51,6 +49,9 @@ func (l *Loop) facts(stopping bool) Facts {
 	for _, c := range v.Copies {
 		if !c.Right {
 			f.Strays++
+		}
+		if c.Permanent && e.AdoptUntil != 0 { // no lifetime of the last run ends it, only we do
+			f.AdoptUntil = e.AdoptUntil.Add(-late)
 		}
 	}
 	if l.role != Holder {

@@ -100,8 +100,11 @@ func TestStepRepairsHolder(t *testing.T) {
 		"stopped as a pause begins": {func(f *Facts) {
 			f.Stopping, f.Paused, f.Long, f.HeldUntil = true, true, true, t0.Add(time.Hour)
 		}, []Verb{ExtendVIP}},
-		"stopped in a pause, VIP deleted": {func(f *Facts) { f.Stopping, f.Paused, f.Bound = true, true, false }, nil},
-		"pause over, shortened":           {func(f *Facts) { f.PauseOver = true }, nil},
+		"stopped in a pause, VIP deleted":     {func(f *Facts) { f.Stopping, f.Paused, f.Bound = true, true, false }, nil},
+		"pause over, not longer":              {func(f *Facts) { f.PauseOver = true }, []Verb{Shorten, RestartChecks}},
+		"pause over, VIP missing":             {func(f *Facts) { f.PauseOver, f.Bound, f.Copies, f.HeldUntil = true, false, 0, t0.Add(time.Hour) }, []Verb{Shorten, RestartChecks}},
+		"pause over, one of two VIPs missing": {func(f *Facts) { f.PauseOver, f.Bound, f.HeldUntil = true, false, t0.Add(time.Hour) }, []Verb{BindVIP, AnnounceVIP, Shorten, RestartChecks}},
+		"pause over, one missing, no cable":   {func(f *Facts) { f.PauseOver, f.Bound, f.LinkUp, f.HeldUntil = true, false, false, t0.Add(time.Hour) }, []Verb{RemoveVIP, Shorten, RestartChecks}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := well()
