@@ -108,7 +108,8 @@ type core struct {
 
 	member    MemberValue // what etcd has
 	memberOn  LeaseID
-	memberRev int64 // the revision that it was written at
+	memberRev int64            // the revision that it was written at
+	mendAt    boottime.Instant // not sooner is it written anew again because somebody else did
 	tried     attempt
 	mine      tenure
 	over      string // why the latest tenure of this node ended without its wish
@@ -414,6 +415,9 @@ func (c *core) took(t attempt, rev int64, ttl time.Duration, sent boottime.Insta
 		deadline: Deadline(sent, ttl, c.cfg.Margin), renewAt: sent.Add(ttl / 5),
 	}
 	c.tried = attempt{}
+	if c.wish.stop && !c.wish.keepLease {
+		c.release(t.epoch, "stopped") // it was on its way when everything was given back
+	}
 }
 
 // recognise finds in the view what a lost reply would have told: that a

@@ -236,3 +236,33 @@ func TestPauseShorterThanTheTTL(t *testing.T) {
 		t.Fatalf("after the pause the VIP is not where it was, on a short lease\n%s", w.story())
 	}
 }
+
+// TestTakeOverOnItsWayAtStop: a take-over that is answered after everything was
+// given back is given back as well, and nobody waits it out.
+func TestTakeOverOnItsWayAtStop(t *testing.T) {
+	w, h := started(t, 2)
+	other := w.nodes[1]
+	if other == h {
+		other = w.nodes[0]
+	}
+	h.fit = false
+	h.say()
+	w.until(time.Second, "the take-over is on its way", func() bool { return other.core.flying[kindTake] > 0 })
+	other.fit = false
+	other.core.stop(false)
+	h.fit = true
+	h.say()
+	w.until(time.Second, "the VIP is back", h.bound)
+}
+
+// TestTwoDaemonsOfOneName write the same member key, but not as fast as they can.
+func TestTwoDaemonsOfOneName(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.nodes = append(w.nodes, w.newNode("n0", simTTL))
+	w.until(10*time.Second, "a holder", func() bool { return w.holder() != nil })
+	before := w.etcd.rev
+	w.run(10 * time.Second)
+	if n := w.etcd.rev - before; n > 100 {
+		t.Errorf("%d writes in 10 s", n)
+	}
+}

@@ -223,6 +223,11 @@ func (c *core) settleMember() {
 	}
 	m := c.view.Member(c.cfg.Node)
 	if m == nil || m.Lease != c.memberOn || !m.same(c.member) {
+		if c.now.Before(c.mendAt) { // not as fast as etcd can
+			c.wrong(kindMember, "member key: somebody else writes it again and again: is another daemon running under the name "+c.cfg.Node+"?")
+			c.retryAt[kindMember] = max(c.retryAt[kindMember], c.mendAt)
+		}
+		c.mendAt = max(c.now, c.mendAt).Add(c.cfg.TTL / 3)
 		c.member, c.memberOn = MemberValue{}, 0
 	}
 }
