@@ -32,8 +32,11 @@ func (m Measured) String() string {
 	if m.Took > 0 {
 		fmt.Fprintf(&b, "after %s, ", short(m.Took))
 	}
-	if m.Sent > 0 {
-		fmt.Fprintf(&b, "%s, gap %s, lost %d of %d", m.Path(), short(m.Gap.Length()), m.Lost, m.Sent)
+	switch {
+	case m.Sent > 0 && m.Lost == 0:
+		fmt.Fprintf(&b, "%s, none of %d probes lost", m.Path(), m.Sent)
+	case m.Sent > 0:
+		fmt.Fprintf(&b, "%s, %s without service, %d of %d probes lost", m.Path(), short(m.Gap.Length()), m.Lost, m.Sent)
 	}
 	if m.Note != "" {
 		fmt.Fprintf(&b, "; %s", m.Note)
@@ -62,7 +65,7 @@ type Row struct {
 func Table(w io.Writer, rows []Row) error {
 	var errs []error
 	line := func(id, name, expect, verdict, measured string) {
-		_, err := fmt.Fprintf(w, "%-4s %-44s %-38s %-5s %s\n", id, name, expect, verdict, measured)
+		_, err := fmt.Fprintf(w, "%-4s %-53s %-39s %-5s %s\n", id, name, expect, verdict, measured)
 		errs = append(errs, err)
 	}
 	line("case", "fault", "expected", "", "measured")

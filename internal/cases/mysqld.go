@@ -56,7 +56,7 @@ func standbyMysqldStopped(ctx context.Context, s *Site) (Measured, error) {
 		why, err = s.WaitEligible(ctx, lab.B, false)
 		return errors.Join(err, s.quiet(ctx, s.TTL))
 	})
-	m.Took, m.Note = 0, why
+	m.Took, m.Note = 0, strings.ReplaceAll(why, s.Dir(), "…")
 	out, serr := s.Leasehold(ctx, lab.A, "status")
 	if !strings.Contains(out, s.node(lab.B)) || !strings.Contains(out, "not eligible") && !strings.Contains(out, "no") {
 		err = errors.Join(err, serr, fmt.Errorf("status does not show that %s is not eligible:\n%s", s.node(lab.B), out))
