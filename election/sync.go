@@ -204,7 +204,7 @@ func (c *core) settle() {
 	case h != nil && m.moving != nil && h.Lease == m.moving.lease:
 		c.moved(max(m.rev, tenureRev(&c.view)))
 	case h != nil && h.Lease == m.lease:
-		if m.moving != nil && c.flying[kindRehang] == 0 && c.cannotMove() {
+		if m.moving != nil && c.cannotMove() {
 			m.moving = nil
 		}
 	case h == nil:
