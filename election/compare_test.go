@@ -40,8 +40,8 @@ func TestTakeOverComparesEverything(t *testing.T) {
 			if h == other {
 				other = w.nodes[0]
 			}
-			other.lag = 500 * time.Millisecond // does not see the change in time
 			w.until(5*time.Second, "the take-over is on its way", func() bool { return other.core.flying[kindTake] > 0 })
+			other.lag = 500 * time.Millisecond // does not see the change in time
 			change(w, h.keys())
 			w.run(30 * time.Millisecond)
 			if other.core.mine.held || other.bound() {
