@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // mysqld speaks first: a handshake packet of protocol 10, or an error packet. The
@@ -76,6 +78,7 @@ type greeted struct {
 	net.Conn
 	greeting []byte
 	left     int
+	broke    bool // the other side is gone
 }
 
 var errHungUp = errors.New("it hung up without a greeting")
@@ -93,7 +96,20 @@ func (g *greeted) Read(b []byte) (int, error) {
 	}
 	n, err := g.Conn.Read(b[:min(len(b), g.left)])
 	g.left -= n
+	g.note(err)
 	return n, err
+}
+
+func (g *greeted) Write(b []byte) (int, error) {
+	n, err := g.Conn.Write(b)
+	g.note(err)
+	return n, err
+}
+
+// note keeps what the driver does not pass on: a write that failed during the
+// login comes back as an error that is its own and says nothing.
+func (g *greeted) note(err error) {
+	g.broke = g.broke || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
 }
 
 // greet connects and waits for the greeting, until the deadline of ctx.

@@ -130,8 +130,17 @@ func (p *mysqlProbe) watchHangup() (<-chan struct{}, func()) {
 // answer is one row of variables: what mysqld said, as text.
 type answer struct{ readOnly, superReadOnly string }
 
-// ask sends the query, on a new connection where none is kept.
-func (p *mysqlProbe) ask(ctx context.Context) (a answer, err error) {
+// ask sends the query, on a new connection where none is kept. An error that
+// comes of the connection's end is a mysql.ErrInvalidConn.
+func (p *mysqlProbe) ask(ctx context.Context) (answer, error) {
+	a, err := p.query(ctx)
+	if err != nil && p.wire != nil && p.wire.broke {
+		err = fmt.Errorf("%w: %w", mysql.ErrInvalidConn, err)
+	}
+	return a, err
+}
+
+func (p *mysqlProbe) query(ctx context.Context) (a answer, err error) {
 	defer func() {
 		// The driver trusts what a server sends, and panics where it should not.
 		if r := recover(); r != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // quick is a mysql check with times for tests.
@@ -49,6 +51,46 @@ func TestMySQLHangsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("ended after %s", time.Since(begin))
+}
+
+// TestMySQLHangsUpDuringLogin: a mysqld that is shutting down may greet and then
+// hang up before it has read the login.
+func TestMySQLHangsUpDuringLogin(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	greeting := "\x0a11.0\x00" + "\x01\x00\x00\x00" + "scramble" + "\x00" + // version, connection id
+		"\x00\x82" + "\x21" + "\x02\x00" + "\x08\x00" + "\x15" + // capabilities: protocol 41, plugins
+		strings.Repeat("\x00", 10) + "scramble-two\x00" + "mysql_native_password\x00"
+	packet := append([]byte{byte(len(greeting)), 0, 0, 0}, greeting...)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write(packet) // the client may be gone
+			_ = c.Close()
+		}
+	}()
+	p, err := newMySQLProbe(MySQL{Socket: socket, User: "x"}, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if _, err := p.ask(t.Context()); !broken(err) {
+			t.Errorf("ask() = %v; want it known as a connection that broke", err)
+		}
+		p.close()
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	<-done
 }
 
 // A mysqld that hangs still accepts connections. The check must notice within

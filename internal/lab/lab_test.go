@@ -214,8 +214,8 @@ func TestCleanLeftovers(t *testing.T) {
 	// Process 2^22 is above the largest process id, see proc_sys_kernel(5).
 	dir := filepath.Join(t.TempDir(), "lh4194304-1-x")
 	t.Setenv("TMPDIR", filepath.Dir(dir))
+	l := labtest.Start(t, lab.Config{}) // which cleans up as well
 	check(t, os.Mkdir(dir, 0o700))
-	l := labtest.Start(t, lab.Config{})
 	removed := must2(lab.CleanLeftovers())(t)
 	if len(removed) == 0 || removed[len(removed)-1] != dir {
 		t.Errorf("removed %v, want %s", removed, dir)
