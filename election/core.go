@@ -239,4 +239,3 @@ func (c *core) wake() boottime.Instant {
 	}
 	return at
 }
-

@@ -241,7 +241,7 @@ func (w *world) longTenure() bool {
 // TestStandbyFaultsMoveNothing: whatever happens to the others, or to one of
 // etcd's endpoints, the holder stays and its epoch with it.
 func TestStandbyFaultsMoveNothing(t *testing.T) {
-	simulate(t, 30, func(t *testing.T, w *world) {
+	simulate(t, 30, func(_ *testing.T, w *world) {
 		w.slow = 0
 		h := w.settleOn()
 		epoch := h.epoch

@@ -27,7 +27,7 @@ func newFakeEtcd() *fakeEtcd {
 
 var errNoLease = errors.New("requested lease not found")
 
-func (e *fakeEtcd) do(keys Keys, r request, rep *reply, now time.Duration) {
+func (e *fakeEtcd) do(_ Keys, r request, rep *reply, now time.Duration) {
 	e.now = now
 	switch r.kind {
 	case kindGrant, kindLongGrant:
