@@ -18,7 +18,7 @@ type Config struct {
 	Service string
 	Node    string
 	TTL     time.Duration
-	Margin  time.Duration // δ of Deadline: 5 ms behind a fence, 50 ms with kernel lifetimes alone (design: the clock of a tenure)
+	Margin  time.Duration // δ of Deadline: 5 ms behind a fence, 50 ms with kernel lifetimes alone (docs/adr/0002)
 
 	Priority     int
 	Preempt      bool
