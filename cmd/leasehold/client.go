@@ -87,6 +87,22 @@ func (a *app) withEtcd(ctx context.Context, timeout time.Duration, cfg *Config, 
 	return do(ctx, cluster)
 }
 
+// withService is withEtcd for a command that is about one service: the one that
+// args name, or the only one there is.
+func (a *app) withService(ctx context.Context, timeout time.Duration, args []string, do func(context.Context, *Config, *election.Cluster, *Service) error) error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	svc, err := a.service(cfg, args)
+	if err != nil {
+		return err
+	}
+	return a.withEtcd(ctx, timeout, cfg, func(ctx context.Context, c *election.Cluster) error {
+		return do(ctx, cfg, c, svc)
+	})
+}
+
 // operator names who types, for the keys that say who did it.
 func operator(getenv func(string) string) string {
 	name := getenv("SUDO_USER")

@@ -34,15 +34,7 @@ func (a *app) history(ctx context.Context, format string, timeout time.Duration,
 	if format != "table" && format != "json" {
 		return usagef("history: format %q%s; it is table or json", format, didYouMean(format, []string{"table", "json"}))
 	}
-	cfg, err := a.load()
-	if err != nil {
-		return err
-	}
-	svc, err := a.service(cfg, args)
-	if err != nil {
-		return err
-	}
-	return a.withEtcd(ctx, timeout, cfg, func(ctx context.Context, c *election.Cluster) error {
+	return a.withService(ctx, timeout, args, func(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service) error {
 		entries, err := election.History(ctx, c, svc.Name, historyKept)
 		if err != nil {
 			return etcdTrouble(cfg, "history of "+svc.Name, err)

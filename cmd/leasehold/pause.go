@@ -107,20 +107,12 @@ func (a *app) pause(ctx context.Context, flags pauseFlags, args []string) error 
 	if err != nil {
 		return err
 	}
-	cfg, err := a.load()
-	if err != nil {
-		return err
-	}
-	svc, err := a.service(cfg, args)
-	if err != nil {
-		return err
-	}
 	value := election.PauseValue{Reason: flags.reason, By: operator(os.Getenv)}
 	if length > 0 {
 		end := now.Add(length).Round(time.Second)
 		value.Until = &end
 	}
-	return a.withEtcd(ctx, flags.timeout, cfg, func(ctx context.Context, c *election.Cluster) error {
+	return a.withService(ctx, flags.timeout, args, func(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service) error {
 		if err := election.Pause(ctx, c, svc.Name, value, length); err != nil {
 			return etcdTrouble(cfg, "pause "+svc.Name, err)
 		}

@@ -28,15 +28,7 @@ is off for good, see leasehold release --force.`,
 }
 
 func (a *app) resume(ctx context.Context, timeout time.Duration, args []string) error {
-	cfg, err := a.load()
-	if err != nil {
-		return err
-	}
-	svc, err := a.service(cfg, args)
-	if err != nil {
-		return err
-	}
-	return a.withEtcd(ctx, timeout, cfg, func(ctx context.Context, c *election.Cluster) error {
+	return a.withService(ctx, timeout, args, func(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service) error {
 		v, err := election.Read(ctx, c, svc.Name)
 		if err != nil {
 			return etcdTrouble(cfg, "resume "+svc.Name, err)

@@ -35,15 +35,7 @@ not touched: do that first.`,
 }
 
 func (a *app) switchover(ctx context.Context, to string, timeout time.Duration, args []string) error {
-	cfg, err := a.load()
-	if err != nil {
-		return err
-	}
-	svc, err := a.service(cfg, args)
-	if err != nil {
-		return err
-	}
-	return a.withEtcd(ctx, timeout, cfg, func(ctx context.Context, c *election.Cluster) error {
+	return a.withService(ctx, timeout, args, func(ctx context.Context, cfg *Config, c *election.Cluster, svc *Service) error {
 		v, err := election.Read(ctx, c, svc.Name)
 		if err != nil {
 			return etcdTrouble(cfg, "switchover "+svc.Name, err)
