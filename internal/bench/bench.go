@@ -257,7 +257,7 @@ func (b *bench) faults(ctx context.Context, c *contender, f fault) (err error) {
 		// Both have periods of up to a second: script, renewals, advertisements.
 		// The faults are spread over it, as chance would.
 		if !b.Quick {
-			if err := pause(ctx, 500*time.Millisecond+time.Duration(i)*time.Second/time.Duration(b.Rounds)); err != nil {
+			if err := lab.Pass(ctx, 500*time.Millisecond+time.Duration(i)*time.Second/time.Duration(b.Rounds)); err != nil {
 				return err
 			}
 		}
@@ -299,7 +299,7 @@ func (b *bench) round(ctx context.Context, c *contender, f fault) (Round, error)
 	if err := b.site.Obs.Prober.WaitAnswer(ctx, "", generous); err != nil {
 		return Round{}, err
 	}
-	if err := pause(ctx, late); err != nil {
+	if err := lab.Pass(ctx, late); err != nil {
 		return Round{}, err
 	}
 	report := b.site.Obs.Report(from, time.Now())
@@ -325,7 +325,7 @@ func (b *bench) quiet(ctx context.Context, c *contender) (err error) {
 		return err
 	}
 	if !b.Quick {
-		if err := pause(ctx, 3*time.Second); err != nil { // what a start costs is over
+		if err := lab.Pass(ctx, 3*time.Second); err != nil { // what a start costs is over
 			return err
 		}
 	}
@@ -344,7 +344,7 @@ func (b *bench) quiet(ctx context.Context, c *contender) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, b.Quiet); err != nil {
+	if err := lab.Pass(ctx, b.Quiet); err != nil {
 		return err
 	}
 	if c.cost, err = read(); err != nil {
@@ -357,18 +357,6 @@ func (b *bench) quiet(ctx context.Context, c *contender) (err error) {
 		return fmt.Errorf("the VIP moved in a time of quiet: %w", err)
 	}
 	return c.Stop(ctx)
-}
-
-// pause lets d pass, as part of the experiment.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -146,14 +146,7 @@ func (s *Site) report(ctx context.Context, m Measured, err error) (Measured, err
 
 // quiet lets d pass under observation.
 func (s *Site) quiet(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return s.Obs.Prober.Watch(ctx, d)
 }
 
 func (s *Site) answeredBy(ctx context.Context, host string) func() error {

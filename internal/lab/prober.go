@@ -178,12 +178,21 @@ func (p *Prober) WaitAnswer(ctx context.Context, host string, limit time.Duratio
 // Watch lets d pass while the prober asks: the time in which a VIP that has to
 // stay is seen to stay.
 func (p *Prober) Watch(ctx context.Context, d time.Duration) error {
+	if err := Pass(ctx, d); err != nil {
+		return fmt.Errorf("watch the VIP: %w", err)
+	}
+	return nil
+}
+
+// Pass lets d pass, as part of the experiment; it returns the cause when ctx ends
+// before.
+func Pass(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("watch the VIP: %w", context.Cause(ctx))
+		return context.Cause(ctx)
 	}
 }
