@@ -23,33 +23,33 @@ const onceTimeout = 2 * time.Second
 
 // ask sends a request to one endpoint after the other until one answers, at most
 // twice to each.
-func (c *Cluster) ask(ctx context.Context, service string, r request) (reply, error) {
-	r.timeout = onceTimeout
+func (c *Cluster) ask(ctx context.Context, service string, r Request) (Reply, error) {
+	r.Timeout = onceTimeout
 	var errs []error
 	for range 2 * len(c.endpoints) {
 		rep, _ := c.send(ctx, KeysOf(service), r, clock{now: boottime.Now, wall: time.Now})
-		if rep.err == nil {
+		if rep.Err == nil {
 			return rep, nil
 		}
-		if !rep.down || ctx.Err() != nil {
-			return rep, rep.err
+		if !rep.Down || ctx.Err() != nil {
+			return rep, rep.Err
 		}
 		if len(errs) < len(c.endpoints) {
-			errs = append(errs, rep.err)
+			errs = append(errs, rep.Err)
 		}
 	}
-	return reply{}, fmt.Errorf("no etcd endpoint answers: %w", errors.Join(errs...))
+	return Reply{}, fmt.Errorf("no etcd endpoint answers: %w", errors.Join(errs...))
 }
 
 // Read returns one linearizable snapshot of a service's keys.
 func Read(ctx context.Context, c *Cluster, service string) (View, error) {
-	rep, err := c.ask(ctx, service, request{kind: kindRead})
+	rep, err := c.ask(ctx, service, Request{Kind: KindRead})
 	if err != nil {
 		return View{}, err
 	}
-	v := View{Cluster: rep.cluster, Revision: rep.revision, At: rep.sent}
-	for _, kv := range rep.kvs {
-		v.apply(KeysOf(service), kv, rep.got, rep.wall)
+	v := View{Cluster: rep.Cluster, Revision: rep.Revision, At: rep.Sent}
+	for _, kv := range rep.KVs {
+		v.apply(KeysOf(service), kv, rep.Got, rep.Wall)
 	}
 	return v, nil
 }
@@ -57,8 +57,8 @@ func Read(ctx context.Context, c *Cluster, service string) (View, error) {
 // LeaseLeft returns what etcd says is left of a lease, in whole seconds cut
 // down; negative when etcd no longer knows it.
 func LeaseLeft(ctx context.Context, c *Cluster, l LeaseID) (time.Duration, error) {
-	rep, err := c.ask(ctx, "", request{kind: kindTimeToLive, lease: l})
-	return time.Duration(rep.ttl) * time.Second, err
+	rep, err := c.ask(ctx, "", Request{Kind: KindTimeToLive, Lease: l})
+	return time.Duration(rep.TTL) * time.Second, err
 }
 
 // Pause writes the pause key. With d it hangs on a lease of that length, so that
@@ -66,13 +66,13 @@ func LeaseLeft(ctx context.Context, c *Cluster, l LeaseID) (time.Duration, error
 func Pause(ctx context.Context, c *Cluster, service string, p PauseValue, d time.Duration) error {
 	var lease LeaseID
 	if d > 0 {
-		rep, err := c.ask(ctx, service, request{kind: kindGrant, seconds: ceilSeconds(d)})
+		rep, err := c.ask(ctx, service, Request{Kind: KindGrant, Seconds: ceilSeconds(d)})
 		if err != nil {
 			return fmt.Errorf("open a lease for the pause: %w", err)
 		}
-		lease = rep.lease
+		lease = rep.Lease
 	}
-	_, err := c.ask(ctx, service, request{kind: kindMember, txn: txn{then: []write{put(KeysOf(service).Pause(), encode(p), lease)}}})
+	_, err := c.ask(ctx, service, Request{Kind: KindMember, Txn: Txn{Then: []Write{put(KeysOf(service).Pause(), encode(p), lease)}}})
 	return err
 }
 
@@ -85,7 +85,7 @@ func Resume(ctx context.Context, c *Cluster, service string) error {
 	if v.Pause == nil {
 		return fmt.Errorf("pause key of %s: %w", service, ErrNotThere)
 	}
-	_, err = c.ask(ctx, service, request{kind: kindPauseEnd, txn: txn{then: []write{del(KeysOf(service).Pause())}}})
+	_, err = c.ask(ctx, service, Request{Kind: KindPauseEnd, Txn: Txn{Then: []Write{del(KeysOf(service).Pause())}}})
 	return err
 }
 
@@ -94,11 +94,11 @@ const switchoverLife = 30 * time.Second
 
 // RequestSwitchover asks the holder to hand over.
 func RequestSwitchover(ctx context.Context, c *Cluster, service string, s SwitchoverValue) error {
-	rep, err := c.ask(ctx, service, request{kind: kindGrant, seconds: ceilSeconds(switchoverLife)})
+	rep, err := c.ask(ctx, service, Request{Kind: KindGrant, Seconds: ceilSeconds(switchoverLife)})
 	if err != nil {
 		return fmt.Errorf("open a lease for the switchover: %w", err)
 	}
-	_, err = c.ask(ctx, service, request{kind: kindMember, txn: txn{then: []write{put(KeysOf(service).Switchover(), encode(s), rep.lease)}}})
+	_, err = c.ask(ctx, service, Request{Kind: KindMember, Txn: Txn{Then: []Write{put(KeysOf(service).Switchover(), encode(s), rep.Lease)}}})
 	return err
 }
 
@@ -117,14 +117,14 @@ func ForceRelease(ctx context.Context, c *Cluster, service, why, by string) erro
 	t := v.Tenure.TenureValue
 	t.State, t.Why, t.At = TenureReleased, why+" (forced by "+by+")", time.Now().UTC().Truncate(time.Millisecond)
 	keys := KeysOf(service)
-	rep, err := c.ask(ctx, service, request{kind: kindRelease, txn: txn{
-		ifs:  []cond{isMod(keys.Tenure(), v.Tenure.ModRevision)},
-		then: []write{put(keys.Tenure(), encode(t), 0), del(keys.Holder())},
+	rep, err := c.ask(ctx, service, Request{Kind: KindRelease, Txn: Txn{
+		If:   []Cond{isMod(keys.Tenure(), v.Tenure.ModRevision)},
+		Then: []Write{put(keys.Tenure(), encode(t), 0), del(keys.Holder())},
 	}})
 	if err != nil {
 		return err
 	}
-	if !rep.succeeded {
+	if !rep.Succeeded {
 		return fmt.Errorf("the tenure of %s changed while it was being released: look at the status and try again", service)
 	}
 	return nil

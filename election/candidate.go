@@ -21,7 +21,7 @@ type Candidate struct {
 	cfg     Config
 
 	mu    sync.Mutex
-	core  *core
+	core  *Core
 	leave bool
 
 	boot    string // boot id; empty: no state is kept
@@ -40,7 +40,7 @@ func New(cfg Config, cluster *Cluster, log hclog.Logger) *Candidate {
 	c := &Candidate{
 		cluster: cluster, log: log, cfg: cfg,
 		clk:  clock{now: boottime.Now, wall: time.Now},
-		core: newCore(cfg, nil), kick: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		core: NewCore(cfg, nil), kick: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	c.restore()
 	return c
@@ -50,8 +50,8 @@ func New(cfg Config, cluster *Cluster, log hclog.Logger) *Candidate {
 func (c *Candidate) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.core.tick(c.clk.now(), c.clk.wall())
-	return c.core.state()
+	c.core.Tick(c.clk.now(), c.clk.wall())
+	return c.core.State()
 }
 
 // Changed is signalled when State may have changed. It has one slot.
@@ -64,7 +64,7 @@ func (c *Candidate) Campaign(want bool) {
 		if c.core.wish.campaign == want {
 			return false
 		}
-		c.core.campaign(want)
+		c.core.Campaign(want)
 		return true
 	})
 }
@@ -75,7 +75,7 @@ func (c *Candidate) Say(m MemberValue) {
 		if c.core.wish.member == m {
 			return false
 		}
-		c.core.say(m)
+		c.core.Say(m)
 		return true
 	})
 }
@@ -84,13 +84,22 @@ func (c *Candidate) Say(m MemberValue) {
 // may have the VIP milliseconds later: the address must be gone before. It is
 // tried until etcd has an answer, also while Run is ending.
 func (c *Candidate) Release(epoch int64, why string) {
-	c.wish(func() bool { c.core.release(epoch, why); return true })
+	c.wish(func() bool { c.core.Release(epoch, why); return true })
 }
 
 // Shorten ends the long tenure of a pause: the kernel must have been told until
 // as the new deadline before.
 func (c *Candidate) Shorten(epoch int64, until boottime.Instant) {
-	c.wish(func() bool { c.core.shorten(epoch, until); return true })
+	c.wish(func() bool { c.core.Shorten(epoch, until); return true })
+}
+
+// Confirm has this node's tenure confirmed by a request that is sent after the
+// given moment: State's Renewed then says so.
+func (c *Candidate) Confirm(after boottime.Instant) {
+	c.wish(func() bool {
+		c.core.Confirm(after)
+		return c.core.mine.confirm
+	})
 }
 
 // ShortDeadline is the deadline of a tenure of the configured ttl from now on.
@@ -111,7 +120,7 @@ func (c *Candidate) Leave() { c.wish(func() bool { c.leave = true; return true }
 // something changed.
 func (c *Candidate) wish(f func() bool) {
 	c.mu.Lock()
-	c.core.tick(c.clk.now(), c.clk.wall())
+	c.core.Tick(c.clk.now(), c.clk.wall())
 	changed := f()
 	c.mu.Unlock()
 	if changed {
@@ -159,7 +168,7 @@ func (c *Candidate) Run(ctx context.Context) error {
 		case <-done:
 			done, end = nil, time.After(closing)
 			c.mu.Lock()
-			c.core.stop(c.leave)
+			c.core.Stop(c.leave)
 			c.mu.Unlock()
 		}
 	}
@@ -170,10 +179,10 @@ func (c *Candidate) Run(ctx context.Context) error {
 func (c *Candidate) turn(ctx context.Context, wg *sync.WaitGroup, w *watcher) (time.Duration, bool) {
 	c.mu.Lock()
 	now := c.clk.now()
-	reqs := c.core.poll(now, c.clk.wall())
-	saved, stopped := c.core.save(), c.core.stopped()
-	gen, rev := c.core.watchGen, c.core.watchRev
-	wake := c.core.wake().Sub(now)
+	reqs := c.core.Poll(now, c.clk.wall())
+	saved, stopped := c.core.Save(), c.core.Stopped()
+	gen, rev := c.core.Watching()
+	wake := c.core.Wake().Sub(now)
 	c.mu.Unlock()
 
 	c.store(saved) // before a request that may move the tenure to another lease
@@ -186,15 +195,15 @@ func (c *Candidate) turn(ctx context.Context, wg *sync.WaitGroup, w *watcher) (t
 }
 
 // carry sends one request and hands the reply to the core.
-func (c *Candidate) carry(ctx context.Context, r request, w *watcher) {
+func (c *Candidate) carry(ctx context.Context, r Request, w *watcher) {
 	rep, i := c.cluster.send(ctx, c.core.keys, r, c.clk)
-	if rep.err != nil {
-		c.log.Debug("request to etcd", "kind", r.kind.String(), "err", rep.err)
+	if rep.Err != nil {
+		c.log.Debug("request to etcd", "kind", r.Kind.String(), "err", rep.Err)
 	}
 	c.mu.Lock()
-	r.done(rep)
-	if rep.down && w.uses(i) {
-		c.core.watchEnded(w.number(), nil, rep.got, rep.wall) // what fails here is deaf as well
+	r.Done(rep)
+	if rep.Down && w.uses(i) {
+		c.core.WatchEnded(w.number(), nil, rep.Got, rep.Wall) // what fails here is deaf as well
 	}
 	c.mu.Unlock()
 	signal(c.kick)
@@ -292,7 +301,7 @@ func (c *Candidate) watch(ctx context.Context, gen, at int, rev int64) {
 		return
 	}
 	c.mu.Lock()
-	c.core.watchEnded(gen, err, c.clk.now(), c.clk.wall())
+	c.core.WatchEnded(gen, err, c.clk.now(), c.clk.wall())
 	c.mu.Unlock()
 	signal(c.kick)
 }
@@ -315,19 +324,19 @@ func (c *Candidate) stream(ctx context.Context, gen, at int, rev int64) error {
 			c.mu.Unlock()
 			return err
 		}
-		c.core.watched(gen, eventsOf(resp), c.clk.now(), c.clk.wall())
+		c.core.Watched(gen, eventsOf(resp), c.clk.now(), c.clk.wall())
 		c.mu.Unlock()
 		signal(c.kick)
 	}
 	return errEnded
 }
 
-func eventsOf(resp clientv3.WatchResponse) []event {
-	events := make([]event, 0, len(resp.Events))
+func eventsOf(resp clientv3.WatchResponse) []Event {
+	events := make([]Event, 0, len(resp.Events))
 	for _, e := range resp.Events {
-		ev := event{kv: e.Kv, deleted: e.Type == clientv3.EventTypeDelete}
+		ev := Event{KV: e.Kv, Deleted: e.Type == clientv3.EventTypeDelete}
 		if e.PrevKv != nil {
-			ev.prevRev = e.PrevKv.ModRevision
+			ev.PrevRev = e.PrevKv.ModRevision
 		}
 		events = append(events, ev)
 	}

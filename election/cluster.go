@@ -113,27 +113,27 @@ type clock struct {
 
 // send carries one request to one endpoint and returns what came of it, and the
 // endpoint's number. It reads the clock right before it sends.
-func (c *Cluster) send(ctx context.Context, keys Keys, r request, clk clock) (reply, int) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+func (c *Cluster) send(ctx context.Context, keys Keys, r Request, clk clock) (Reply, int) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	i := c.pick(r.skip)
-	rep := reply{sent: clk.now()}
+	i := c.pick(r.Skip)
+	rep := Reply{Sent: clk.now()}
 	cli, err := c.connect(ctx, c.endpoints[i])
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		rep.sent = clk.now()
+		rep.Sent = clk.now()
 		err = c.forgotten(c.endpoints[i], cli, do(ctx, cli, keys, r, &rep))
 	}
-	rep.leaseGone = errors.Is(err, rpctypes.ErrLeaseNotFound)
-	rep.down = err != nil && isDown(err)
-	rep.got, rep.wall = clk.now(), clk.wall()
+	rep.LeaseGone = errors.Is(err, rpctypes.ErrLeaseNotFound)
+	rep.Down = err != nil && isDown(err)
+	rep.Got, rep.Wall = clk.now(), clk.wall()
 	if err != nil {
-		rep.err = fmt.Errorf("etcd %s: %w", c.endpoints[i].url, c.explain(err))
+		rep.Err = fmt.Errorf("etcd %s: %w", c.endpoints[i].url, c.explain(err))
 	}
-	if !rep.leaseGone {
-		c.judge(i, err, r.skip > 0)
+	if !rep.LeaseGone {
+		c.judge(i, err, r.Skip > 0)
 	}
 	return rep, i
 }
@@ -170,42 +170,42 @@ func explain(err error) error {
 }
 
 // do makes the call that a request asks for.
-func do(ctx context.Context, cli *clientv3.Client, keys Keys, r request, rep *reply) error {
-	switch r.kind {
-	case kindGrant, kindLongGrant:
-		g, err := cli.Grant(ctx, r.seconds)
+func do(ctx context.Context, cli *clientv3.Client, keys Keys, r Request, rep *Reply) error {
+	switch r.Kind {
+	case KindGrant, KindLongGrant:
+		g, err := cli.Grant(ctx, r.Seconds)
 		if err != nil {
 			return err
 		}
-		rep.cluster, rep.lease, rep.ttl = g.ClusterId, LeaseID(g.ID), g.TTL
+		rep.Cluster, rep.Lease, rep.TTL = g.ClusterId, LeaseID(g.ID), g.TTL
 		return nil
-	case kindKeepAlive:
-		return keepAliveOnce(ctx, cli, r.lease, rep)
-	case kindRevoke:
-		v, err := cli.Revoke(ctx, clientv3.LeaseID(r.lease))
+	case KindKeepAlive:
+		return keepAliveOnce(ctx, cli, r.Lease, rep)
+	case KindRevoke:
+		v, err := cli.Revoke(ctx, clientv3.LeaseID(r.Lease))
 		if err != nil {
 			return err
 		}
-		rep.cluster = v.Header.ClusterId
+		rep.Cluster = v.Header.ClusterId
 		return nil
-	case kindTimeToLive:
-		t, err := cli.TimeToLive(ctx, clientv3.LeaseID(r.lease))
+	case KindTimeToLive:
+		t, err := cli.TimeToLive(ctx, clientv3.LeaseID(r.Lease))
 		if err != nil {
 			return err
 		}
-		rep.cluster, rep.ttl = t.ClusterId, t.TTL
+		rep.Cluster, rep.TTL = t.ClusterId, t.TTL
 		return nil
-	case kindRead:
+	case KindRead:
 		return read(ctx, cli, keys, rep)
 	default:
-		return commit(ctx, cli, r.txn, rep)
+		return commit(ctx, cli, r.Txn, rep)
 	}
 }
 
 // keepAliveOnce renews a lease on a stream of its own. The client library's
 // KeepAliveOnce retries a refused connection without a pause until its time is
 // up (client/v3 lease.go), which the core does better.
-func keepAliveOnce(ctx context.Context, cli *clientv3.Client, l LeaseID, rep *reply) error {
+func keepAliveOnce(ctx context.Context, cli *clientv3.Client, l LeaseID, rep *Reply) error {
 	stream, err := pb.NewLeaseClient(cli.ActiveConnection()).LeaseKeepAlive(ctx)
 	if err != nil {
 		return err
@@ -220,15 +220,15 @@ func keepAliveOnce(ctx context.Context, cli *clientv3.Client, l LeaseID, rep *re
 	if err := stream.CloseSend(); err != nil {
 		return err
 	}
-	rep.cluster, rep.ttl = k.GetHeader().GetClusterId(), k.GetTTL()
-	if rep.ttl <= 0 {
+	rep.Cluster, rep.TTL = k.GetHeader().GetClusterId(), k.GetTTL()
+	if rep.TTL <= 0 {
 		return rpctypes.ErrLeaseNotFound
 	}
 	return nil
 }
 
 // read gets all keys but the history in one linearizable transaction.
-func read(ctx context.Context, cli *clientv3.Client, keys Keys, rep *reply) error {
+func read(ctx context.Context, cli *clientv3.Client, keys Keys, rep *Reply) error {
 	t, err := cli.Txn(ctx).Then(
 		clientv3.OpGet(keys.Holder()), clientv3.OpGet(keys.Tenure()), clientv3.OpGet(keys.Pause()),
 		clientv3.OpGet(keys.Switchover()), clientv3.OpGet(keys.Members(), clientv3.WithPrefix(), clientv3.WithLimit(1000)),
@@ -236,34 +236,34 @@ func read(ctx context.Context, cli *clientv3.Client, keys Keys, rep *reply) erro
 	if err != nil {
 		return err
 	}
-	rep.cluster, rep.revision = t.Header.ClusterId, t.Header.Revision
+	rep.Cluster, rep.Revision = t.Header.ClusterId, t.Header.Revision
 	for _, r := range t.Responses {
-		rep.kvs = append(rep.kvs, r.GetResponseRange().GetKvs()...)
+		rep.KVs = append(rep.KVs, r.GetResponseRange().GetKvs()...)
 	}
 	return nil
 }
 
-func commit(ctx context.Context, cli *clientv3.Client, x txn, rep *reply) error {
+func commit(ctx context.Context, cli *clientv3.Client, x Txn, rep *Reply) error {
 	var cmps []clientv3.Cmp
-	for _, i := range x.ifs {
-		target := clientv3.ModRevision(i.key)
-		if i.lease {
-			target = clientv3.LeaseValue(i.key)
+	for _, i := range x.If {
+		target := clientv3.ModRevision(i.Key)
+		if i.Lease {
+			target = clientv3.LeaseValue(i.Key)
 		}
-		cmps = append(cmps, clientv3.Compare(target, "=", i.equals))
+		cmps = append(cmps, clientv3.Compare(target, "=", i.Equals))
 	}
 	var ops []clientv3.Op
-	for _, w := range x.then {
-		if w.del {
-			ops = append(ops, clientv3.OpDelete(w.key))
+	for _, w := range x.Then {
+		if w.Delete {
+			ops = append(ops, clientv3.OpDelete(w.Key))
 			continue
 		}
-		ops = append(ops, clientv3.OpPut(w.key, w.value, clientv3.WithLease(clientv3.LeaseID(w.lease))))
+		ops = append(ops, clientv3.OpPut(w.Key, w.Value, clientv3.WithLease(clientv3.LeaseID(w.Lease))))
 	}
 	t, err := cli.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if err != nil {
 		return err
 	}
-	rep.cluster, rep.revision, rep.succeeded = t.Header.ClusterId, t.Header.Revision, t.Succeeded
+	rep.Cluster, rep.Revision, rep.Succeeded = t.Header.ClusterId, t.Header.Revision, t.Succeeded
 	return nil
 }

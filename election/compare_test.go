@@ -15,7 +15,7 @@ func TestDeadlineArithmetic(t *testing.T) {
 	w, h := started(t, 1)
 	sent := h.clock().Add(time.Second)
 	r := h.core.renewal(0)
-	r.done(reply{sent: sent, got: sent.Add(700 * time.Millisecond), wall: h.wall(), cluster: 42, succeeded: true})
+	r.Done(Reply{Sent: sent, Got: sent.Add(700 * time.Millisecond), Wall: h.wall(), Cluster: 42, Succeeded: true})
 	if got, want := h.core.mine.deadline, Deadline(sent, simTTL, simMargin); got != want {
 		t.Errorf("the deadline is off by %v: it counts from the sending\n%s", got.Sub(want), w.story())
 	}
@@ -40,7 +40,7 @@ func TestTakeOverComparesEverything(t *testing.T) {
 			if h == other {
 				other = w.nodes[0]
 			}
-			w.until(5*time.Second, "the take-over is on its way", func() bool { return other.core.flying[kindTake] > 0 })
+			w.until(5*time.Second, "the take-over is on its way", func() bool { return other.core.flying[KindTake] > 0 })
 			other.lag = 500 * time.Millisecond // does not see the change in time
 			change(w, h.keys())
 			w.run(30 * time.Millisecond)
@@ -116,8 +116,8 @@ func TestDeletionOfWhatWasNotSeen(t *testing.T) {
 	}{{rev, false}, {rev + 1, true}, {0, true}} {
 		v, at := c.view, c.seen
 		later := c.now.Add(100 * time.Millisecond)
-		e := event{deleted: true, prevRev: step.prev}
-		e.kv = w.etcd.kv[c.keys.Holder()]
+		e := Event{Deleted: true, PrevRev: step.prev}
+		e.KV = w.etcd.kv[c.keys.Holder()]
 		c.change(e, later, h.wall())
 		if moved := c.seen == later; moved != step.move {
 			t.Errorf("deleted at revision %d after %d was seen: the wait begins anew: %v, want %v", step.prev, rev, moved, step.move)

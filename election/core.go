@@ -41,9 +41,13 @@ type tenure struct {
 	rev      int64            // revision of the tenure record as this node wrote it
 	pauseRev int64            // the pause that the long lease was made for
 	kept     boottime.Instant // long: when the keep-alive of its lease that succeeded last was sent
+	renewed  boottime.Instant // when the request was sent that etcd last confirmed the tenure by
+	asked    boottime.Instant // when the last such request was handed out
+	unclean  bool             // the tenure before this one was not released, or nothing is known of one
 	cut      bool             // the kernel's deadline was made short, to move back: nothing but a move raises it
 
 	renewAt boottime.Instant // next renewal
+	confirm bool             // Confirm was called
 	late    bool             // the last renewal has not succeeded, or not yet
 	moving  *rehang          // a re-hang that was sent: the key may be on either lease
 }
@@ -54,6 +58,8 @@ type attempt struct {
 	lease LeaseID
 	sent  boottime.Instant // of the first try: the one to count from when the reply is lost
 	since time.Time
+
+	unclean bool // as in tenure
 }
 
 // wish is what the node wants of the election. Levels, not events: a wish
@@ -68,11 +74,11 @@ type wish struct {
 	keepLease bool // with stop: leave the holder key where it is, HA is paused
 }
 
-// core is the election of one service on one node: what it knows, what it holds
+// Core is the election of one service on one node: what it knows, what it holds
 // and what it asks of etcd next. It has no clock, no goroutine and does no I/O,
 // so that a simulation can run it: poll hands out requests, and each comes back
 // by its done.
-type core struct {
+type Core struct {
 	cfg  Config
 	keys Keys
 	now  boottime.Instant // of the current call, never older
@@ -82,7 +88,7 @@ type core struct {
 	lastOK  boottime.Instant
 	trouble struct {
 		what string // went wrong last; empty: nothing, or it is over
-		of   kind
+		of   Kind
 		at   boottime.Instant
 	}
 
@@ -122,8 +128,8 @@ type core struct {
 	tries        [kinds]int // since the last answer
 }
 
-func newCore(cfg Config, saved *Saved) *core {
-	return &core{cfg: cfg, keys: KeysOf(cfg.Service), saved: saved}
+func NewCore(cfg Config, saved *Saved) *Core {
+	return &Core{cfg: cfg, keys: KeysOf(cfg.Service), saved: saved}
 }
 
 // hedge is when an answer is late, so that another endpoint is asked as well:
@@ -132,32 +138,32 @@ const hedge = 250 * time.Millisecond
 
 // try is how long one request may take: short enough that a hung endpoint costs
 // a renewal one try and not the tenure.
-func (c *core) try() time.Duration { return min(c.cfg.TTL/4, 2*time.Second) }
+func (c *Core) try() time.Duration { return min(c.cfg.TTL/4, 2*time.Second) }
 
 // ask marks a request as sent and wires its reply through what every reply has
 // in common.
-func (c *core) ask(r request) request {
-	c.flying[r.kind]++
-	if r.timeout == 0 {
-		r.timeout = c.try()
+func (c *Core) ask(r Request) Request {
+	c.flying[r.Kind]++
+	if r.Timeout == 0 {
+		r.Timeout = c.try()
 	}
-	done := r.done
-	r.done = func(rep reply) {
-		c.flying[r.kind]--
-		c.tick(rep.got, rep.wall)
-		if err := c.checkCluster(rep.cluster); err != nil {
-			rep.err, rep.leaseGone = err, false // what another cluster knows of our lease means nothing
+	done := r.Done
+	r.Done = func(rep Reply) {
+		c.flying[r.Kind]--
+		c.Tick(rep.Got, rep.Wall)
+		if err := c.checkCluster(rep.Cluster); err != nil {
+			rep.Err, rep.LeaseGone = err, false // what another cluster knows of our lease means nothing
 		}
-		if r.kind == kindRevoke && rep.leaseGone {
-			rep.err = nil // as wished
+		if r.Kind == KindRevoke && rep.LeaseGone {
+			rep.Err = nil // as wished
 		}
-		if rep.err != nil {
-			c.wrong(r.kind, fmt.Sprintf("%s: %v", r.kind, rep.err))
-			c.retryAt[r.kind] = c.now.Add(min(50*time.Millisecond, c.cfg.TTL/20))
+		if rep.Err != nil {
+			c.wrong(r.Kind, fmt.Sprintf("%s: %v", r.Kind, rep.Err))
+			c.retryAt[r.Kind] = c.now.Add(min(50*time.Millisecond, c.cfg.TTL/20))
 		} else {
-			c.lastOK = max(c.lastOK, rep.sent)
-			c.tries[r.kind] = 0
-			c.right(r.kind)
+			c.lastOK = max(c.lastOK, rep.Sent)
+			c.tries[r.Kind] = 0
+			c.right(r.Kind)
 		}
 		done(rep)
 	}
@@ -165,14 +171,14 @@ func (c *core) ask(r request) request {
 }
 
 // wrong notes what went wrong, for people.
-func (c *core) wrong(k kind, what string) {
+func (c *Core) wrong(k Kind, what string) {
 	c.trouble.what, c.trouble.of, c.trouble.at = what, k, c.now
 }
 
 // right notes that something works. What went wrong of another kind stands until
 // it has not for a ttl: an etcd that is full, or a role that may only read, refuses
 // some requests and grants others all the time.
-func (c *core) right(k kind) {
+func (c *Core) right(k Kind) {
 	if c.trouble.of == k || c.now.Sub(c.trouble.at) > c.cfg.TTL {
 		c.trouble.what = ""
 	}
@@ -181,7 +187,7 @@ func (c *core) right(k kind) {
 // errCluster says that the endpoints lead to another etcd than before.
 var errCluster = errors.New("another etcd cluster answers")
 
-func (c *core) checkCluster(id uint64) error {
+func (c *Core) checkCluster(id uint64) error {
 	switch {
 	case id == 0 || id == c.cluster:
 		return nil
@@ -192,30 +198,34 @@ func (c *core) checkCluster(id uint64) error {
 	return fmt.Errorf("%w: cluster id %x, was %x: nothing that it says is believed, because it does not know who holds the VIP; restart leasehold if the cluster was rebuilt on purpose", errCluster, id, c.cluster)
 }
 
-func (c *core) tick(now boottime.Instant, wall time.Time) {
+func (c *Core) Tick(now boottime.Instant, wall time.Time) {
 	if c.now.Before(now) {
 		c.now, c.wall = now, wall
 	}
 }
 
 // ready reports whether a request of this kind may go out now, one at a time.
-func (c *core) ready(k kind) bool { return c.flying[k] == 0 && !c.now.Before(c.retryAt[k]) }
+func (c *Core) ready(k Kind) bool { return c.flying[k] == 0 && !c.now.Before(c.retryAt[k]) }
 
 // skip is which endpoint the next try of a kind goes to: that many after the
 // current one, one further with each try that has had no answer. Not by how many
 // are under way: that is the same number each time when all of them hang.
-func (c *core) skip(k kind) int {
+func (c *Core) skip(k Kind) int {
 	n := c.tries[k] % max(1, c.cfg.Endpoints)
 	c.tries[k]++
 	return n
 }
 
-// poll returns what to ask of etcd now. Safety first: what ends a tenure goes
+// Watching says which watch the shell shall run: one of that number (0: none),
+// from that revision on.
+func (c *Core) Watching() (gen int, revision int64) { return c.watchGen, c.watchRev }
+
+// Poll returns what to ask of etcd now. Safety first: what ends a tenure goes
 // before what starts one.
-func (c *core) poll(now boottime.Instant, wall time.Time) []request {
-	c.tick(now, wall)
-	var out []request
-	for _, step := range []func() []request{
+func (c *Core) Poll(now boottime.Instant, wall time.Time) []Request {
+	c.Tick(now, wall)
+	var out []Request
+	for _, step := range []func() []Request{
 		c.pollRelease, c.pollRenew, c.pollRehang, c.pollLease, c.pollSync,
 		c.pollMember, c.pollTake, c.pollTidy,
 	} {
@@ -224,8 +234,8 @@ func (c *core) poll(now boottime.Instant, wall time.Time) []request {
 	return out
 }
 
-// wake is when poll should be called again although nothing has happened.
-func (c *core) wake() boottime.Instant {
+// Wake is when poll should be called again although nothing has happened.
+func (c *Core) Wake() boottime.Instant {
 	at := c.now.Add(time.Second)
 	for _, t := range []boottime.Instant{c.keepAt, c.mine.renewAt, c.takeWake(), c.releaseAt, c.checkAt(), c.readAt, c.view.Pause.End()} {
 		if c.now.Before(t) {

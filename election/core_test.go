@@ -39,7 +39,7 @@ func TestCleanReleaseIsFollowedAtOnce(t *testing.T) {
 	w, h := started(t, 3)
 	epoch := h.epoch
 	h.fit = false
-	h.core.say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
+	h.core.Say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
 	took := w.until(time.Second, "a successor", func() bool { return w.holder() != nil && w.holder() != h })
 	if took > 50*time.Millisecond {
 		t.Errorf("gap %v after a clean release, want a few round trips", took)
@@ -108,7 +108,7 @@ func TestLostTakeOverReplyIsRecognised(t *testing.T) {
 	}
 	h.dead = true
 	w.until(5*time.Second, "the take-over is in etcd", func() bool {
-		other.lose = other.core.flying[kindTake] > 0
+		other.lose = other.core.flying[KindTake] > 0
 		return other.core.view.Tenure.Node == other.name || w.etcd.kv[other.core.keys.Tenure()].ModRevision > h.core.mine.rev
 	})
 	w.run(20 * time.Millisecond)
@@ -290,7 +290,7 @@ func TestReleaseWhileThePauseEnds(t *testing.T) {
 		w.until(time.Second, "the tenure covers the pause", func() bool { return h.core.mine.long })
 		w.run(time.Second)
 		h.fit = false
-		h.core.say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
+		h.core.Say(MemberValue{Node: h.name, Priority: 100, Eligible: false, Why: "ill", Version: "test"})
 		w.etcd.delete(h.core.keys.Pause())
 		w.until(time.Second, "the move back is sent", func() bool { return h.core.mine.cut || h.core.mine.moving != nil || !h.bound() })
 		w.run(time.Duration(delay) * time.Millisecond)

@@ -34,7 +34,7 @@ func sane(t *testing.T, v *View, now boottime.Instant) {
 	if p := v.Pause; p != nil && p.Left > 0 && longTTL(p.Left) < p.Left {
 		t.Errorf("a pause of %v would get a lease of %v", p.Left, longTTL(p.Left))
 	}
-	c := core{view: *v}
+	c := Core{view: *v}
 	if e := c.nextEpoch(); e <= 0 {
 		t.Errorf("the next epoch is %d", e)
 	}

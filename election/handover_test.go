@@ -16,7 +16,7 @@ func TestHandoversInARow(t *testing.T) {
 		}
 		fit := func(n *simNode, fit bool) {
 			n.fit = fit
-			n.core.say(MemberValue{Node: n.name, Priority: 100, Eligible: fit, Version: "test"})
+			n.core.Say(MemberValue{Node: n.name, Priority: 100, Eligible: fit, Version: "test"})
 		}
 		fit(h, false)
 		if took := w.until(time.Second, "a successor", other.bound); took > 40*time.Millisecond {

@@ -43,7 +43,7 @@ func TestRenewalOfALongTenureThatComesLate(t *testing.T) {
 	late := h.core.renewal(0)
 	w.etcd.delete(keys.Pause())
 	w.until(time.Second, "the kernel's deadline is short", func() bool { return h.end.Sub(h.clock()) < simTTL })
-	late.done(reply{sent: h.clock().Add(-20 * time.Millisecond), got: h.clock(), wall: h.wall(), cluster: 42, succeeded: true, revision: w.etcd.rev})
+	late.Done(Reply{Sent: h.clock().Add(-20 * time.Millisecond), Got: h.clock(), Wall: h.wall(), Cluster: 42, Succeeded: true, Revision: w.etcd.rev})
 	w.run(time.Second)
 	if left := h.core.mine.deadline.Sub(h.clock()); left > simTTL {
 		t.Fatalf("deadline %v away on the short lease\n%s", left, w.story())
@@ -58,7 +58,7 @@ func TestRenewalThatSeesTheMove(t *testing.T) {
 	early := h.core.renewal(0)
 	w.etcd.put(h.keys().Pause(), "", 0)
 	w.until(time.Second, "the move is sent", func() bool { return h.core.mine.moving != nil })
-	early.done(reply{sent: h.clock(), got: h.clock(), wall: h.wall(), cluster: 42})
+	early.Done(Reply{Sent: h.clock(), Got: h.clock(), Wall: h.wall(), Cluster: 42})
 	w.check = func() string {
 		if !h.bound() || !h.core.mine.held {
 			return "the VIP went away in a pause"
@@ -127,7 +127,7 @@ func TestTenureBetweenTwoReads(t *testing.T) {
 	w.until(10*time.Second, "a holds again", a.bound)
 	w.etcd.revoke(a.core.lease) // etcd ends the lease early, and a is cut off
 	a.cut = true
-	b.core.watchEnded(b.core.watchGen, errEnded, b.clock(), b.wall())
+	b.core.WatchEnded(b.core.watchGen, errEnded, b.clock(), b.wall())
 	b.frozen, b.fit = false, true
 	b.say()
 	w.run(10 * time.Second)
@@ -178,10 +178,10 @@ func TestOneGoodEndpointIsFound(t *testing.T) {
 		for _, n := range w.nodes {
 			n.core.cfg.Endpoints = 3
 			n.hangs = map[int]bool{0: good != 0, 1: good != 1, 2: good != 2}
-			n.core.watchEnded(n.core.watchGen, errEnded, n.clock(), n.wall())
+			n.core.WatchEnded(n.core.watchGen, errEnded, n.clock(), n.wall())
 			n.watchGen = 0
 		}
-		w.nodes[0].core.retryAt[kindRead] = w.nodes[0].clock().Add(330 * time.Millisecond)
+		w.nodes[0].core.retryAt[KindRead] = w.nodes[0].clock().Add(330 * time.Millisecond)
 		w.until(2*time.Second, "both read", func() bool { return w.nodes[0].core.synced && w.nodes[1].core.synced })
 		if h.epoch != 1 {
 			t.Errorf("the VIP moved")
@@ -247,9 +247,9 @@ func TestTakeOverOnItsWayAtStop(t *testing.T) {
 	}
 	h.fit = false
 	h.say()
-	w.until(time.Second, "the take-over is on its way", func() bool { return other.core.flying[kindTake] > 0 })
+	w.until(time.Second, "the take-over is on its way", func() bool { return other.core.flying[KindTake] > 0 })
 	other.fit = false
-	other.core.stop(false)
+	other.core.Stop(false)
 	h.fit = true
 	h.say()
 	w.until(time.Second, "the VIP is back", h.bound)

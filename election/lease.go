@@ -8,24 +8,24 @@ import (
 
 // pollLease keeps this node's lease alive. Safety does not rest on it: it makes
 // the tenure visible and revocable, and cleans up behind the dead.
-func (c *core) pollLease() []request {
+func (c *Core) pollLease() []Request {
 	if c.wish.stop && c.wish.release == 0 {
 		return nil
 	}
 	if c.lease == 0 {
-		if !c.ready(kindGrant) || c.saved != nil {
+		if !c.ready(KindGrant) || c.saved != nil {
 			return nil
 		}
-		return []request{c.ask(request{kind: kindGrant, seconds: ceilSeconds(c.cfg.TTL), done: func(r reply) {
-			if r.err == nil {
-				c.hang(r.lease, r)
+		return []Request{c.ask(Request{Kind: KindGrant, Seconds: ceilSeconds(c.cfg.TTL), Done: func(r Reply) {
+			if r.Err == nil {
+				c.hang(r.Lease, r)
 			}
 		}})}
 	}
-	if c.now.Before(c.keepAt) || c.flying[kindKeepAlive] > 2*max(1, c.cfg.Endpoints) {
+	if c.now.Before(c.keepAt) || c.flying[KindKeepAlive] > 2*max(1, c.cfg.Endpoints) {
 		return nil
 	}
-	out := []request{c.keepAlive(c.lease, 0)}
+	out := []Request{c.keepAlive(c.lease, 0)}
 	if c.keepLate {
 		for i := 1; i < c.cfg.Endpoints; i++ {
 			out = append(out, c.keepAlive(c.lease, i))
@@ -37,30 +37,30 @@ func (c *core) pollLease() []request {
 }
 
 // hang makes l this node's lease.
-func (c *core) hang(l LeaseID, r reply) {
-	c.lease, c.leaseTTL, c.keepLate = l, time.Duration(r.ttl)*time.Second, false
-	c.keepAt = r.sent.Add(c.leaseTTL / 4)
+func (c *Core) hang(l LeaseID, r Reply) {
+	c.lease, c.leaseTTL, c.keepLate = l, time.Duration(r.TTL)*time.Second, false
+	c.keepAt = r.Sent.Add(c.leaseTTL / 4)
 }
 
 // keepAlive is one try, at the endpoint that many after the current one.
-func (c *core) keepAlive(l LeaseID, endpoint int) request {
-	return c.ask(request{kind: kindKeepAlive, lease: l, skip: endpoint, done: func(r reply) {
+func (c *Core) keepAlive(l LeaseID, endpoint int) Request {
+	return c.ask(Request{Kind: KindKeepAlive, Lease: l, Skip: endpoint, Done: func(r Reply) {
 		switch {
-		case r.leaseGone:
+		case r.LeaseGone:
 			c.leaseLost(l)
 		case l != c.lease:
-		case r.err != nil:
-			c.keepAt = min(c.keepAt, c.retryAt[kindKeepAlive])
+		case r.Err != nil:
+			c.keepAt = min(c.keepAt, c.retryAt[KindKeepAlive])
 		default:
 			c.keepLate = false
-			c.keepAt = max(c.keepAt, r.sent.Add(c.leaseTTL/4))
+			c.keepAt = max(c.keepAt, r.Sent.Add(c.leaseTTL/4))
 		}
 	}})
 }
 
 // leaseLost books that etcd no longer knows a lease: somebody revoked it, or it
 // ran out.
-func (c *core) leaseLost(l LeaseID) {
+func (c *Core) leaseLost(l LeaseID) {
 	if c.lease == l {
 		c.lease, c.memberOn = 0, 0
 	}
@@ -70,9 +70,9 @@ func (c *core) leaseLost(l LeaseID) {
 }
 
 // pollTidy does what nobody waits for.
-func (c *core) pollTidy() []request {
-	var out []request
-	for _, step := range []func() []request{c.pollRevoke, c.pollPauseEnd, c.pollSwitchoverEnd, c.pollHistory, c.pollCap} {
+func (c *Core) pollTidy() []Request {
+	var out []Request
+	for _, step := range []func() []Request{c.pollRevoke, c.pollPauseEnd, c.pollSwitchoverEnd, c.pollHistory, c.pollCap} {
 		out = append(out, step()...)
 	}
 	return out
@@ -80,16 +80,16 @@ func (c *core) pollTidy() []request {
 
 // pollRevoke gives leases back that nothing of ours hangs on any more. The
 // member key goes to the new lease first, so that this node is never missing.
-func (c *core) pollRevoke() []request {
-	if len(c.retired) == 0 || !c.ready(kindRevoke) || c.wish.release != 0 {
+func (c *Core) pollRevoke() []Request {
+	if len(c.retired) == 0 || !c.ready(KindRevoke) || c.wish.release != 0 {
 		return nil
 	}
 	if !c.wish.stop && (c.lease == 0 || c.memberOn != c.lease) {
 		return nil
 	}
 	l := c.retired[0]
-	return []request{c.ask(request{kind: kindRevoke, lease: l, done: func(r reply) {
-		if (r.err == nil || r.leaseGone) && len(c.retired) > 0 && c.retired[0] == l {
+	return []Request{c.ask(Request{Kind: KindRevoke, Lease: l, Done: func(r Reply) {
+		if (r.Err == nil || r.LeaseGone) && len(c.retired) > 0 && c.retired[0] == l {
 			c.retired = c.retired[1:]
 		}
 	}})}
@@ -97,22 +97,22 @@ func (c *core) pollRevoke() []request {
 
 // pollMember writes the member key when what the node says of itself, or the
 // lease, is not what etcd has.
-func (c *core) pollMember() []request {
-	if c.lease == 0 || c.wish.member.Node == "" || c.wish.stop || !c.ready(kindMember) {
+func (c *Core) pollMember() []Request {
+	if c.lease == 0 || c.wish.member.Node == "" || c.wish.stop || !c.ready(KindMember) {
 		return nil
 	}
 	value, l := c.wish.member, c.lease
 	if value == c.member && l == c.memberOn {
 		return nil
 	}
-	return []request{c.ask(request{
-		kind: kindMember, txn: txn{then: []write{put(c.keys.Member(c.cfg.Node), encode(value), l)}},
-		done: func(r reply) {
+	return []Request{c.ask(Request{
+		Kind: KindMember, Txn: Txn{Then: []Write{put(c.keys.Member(c.cfg.Node), encode(value), l)}},
+		Done: func(r Reply) {
 			switch {
-			case r.leaseGone:
+			case r.LeaseGone:
 				c.leaseLost(l)
-			case r.err == nil && l == c.lease:
-				c.member, c.memberOn, c.memberRev = value, l, r.revision
+			case r.Err == nil && l == c.lease:
+				c.member, c.memberOn, c.memberRev = value, l, r.Revision
 			}
 		},
 	})}
@@ -120,32 +120,32 @@ func (c *core) pollMember() []request {
 
 // pollSwitchoverEnd takes a switchover key away that asks for nothing that can
 // be done, so that it surprises nobody later.
-func (c *core) pollSwitchoverEnd() []request {
+func (c *Core) pollSwitchoverEnd() []Request {
 	s := c.view.Switchover
-	if s == nil || !c.mine.held || !c.synced || !c.ready(kindSwitchoverEnd) || c.view.yield(c.cfg.Node, c.cfg.PreemptDelay, c.now) != "" {
+	if s == nil || !c.mine.held || !c.synced || !c.ready(KindSwitchoverEnd) || c.view.yield(c.cfg.Node, c.cfg.PreemptDelay, c.now) != "" {
 		return nil
 	}
-	return []request{c.ask(request{
-		kind: kindSwitchoverEnd,
-		txn:  txn{ifs: []cond{isMod(c.keys.Switchover(), s.ModRevision)}, then: []write{del(c.keys.Switchover())}},
-		done: func(reply) { c.retryAt[kindSwitchoverEnd] = c.now.Add(time.Second) },
+	return []Request{c.ask(Request{
+		Kind: KindSwitchoverEnd,
+		Txn:  Txn{If: []Cond{isMod(c.keys.Switchover(), s.ModRevision)}, Then: []Write{del(c.keys.Switchover())}},
+		Done: func(Reply) { c.retryAt[KindSwitchoverEnd] = c.now.Add(time.Second) },
 	})}
 }
 
 // kept is how many tenures the history keeps.
 const kept = 100
 
-func (c *core) pollHistory() []request {
+func (c *Core) pollHistory() []Request {
 	h := c.wish.history
-	if h == nil || !c.ready(kindHistory) {
+	if h == nil || !c.ready(KindHistory) {
 		return nil
 	}
-	then := []write{put(c.keys.History(h.Epoch), encode(h), 0)}
+	then := []Write{put(c.keys.History(h.Epoch), encode(h), 0)}
 	if h.Epoch > kept {
 		then = append(then, del(c.keys.History(h.Epoch-kept)))
 	}
-	return []request{c.ask(request{kind: kindHistory, txn: txn{then: then}, done: func(r reply) {
-		if r.err == nil && c.wish.history == h {
+	return []Request{c.ask(Request{Kind: KindHistory, Txn: Txn{Then: then}, Done: func(r Reply) {
+		if r.Err == nil && c.wish.history == h {
 			c.wish.history = nil
 		}
 	}})}
@@ -155,19 +155,19 @@ func (c *core) pollHistory() []request {
 // before we came: a standby that was restarted during a pause does not wait
 // longer than the pause. Only then is the lease as long as the tenure: that of an
 // ordinary one is kept alive beside the renewals, and may end before the holder does.
-func (c *core) pollCap() []request {
+func (c *Core) pollCap() []Request {
 	h, t := c.view.Holder, c.view.Tenure
-	if h == nil || t == nil || c.mine.held || !c.synced || h.Bad != "" || !h.Paused || t.Lease != h.Lease || c.capRev == h.ModRevision || !c.ready(kindTimeToLive) {
+	if h == nil || t == nil || c.mine.held || !c.synced || h.Bad != "" || !h.Paused || t.Lease != h.Lease || c.capRev == h.ModRevision || !c.ready(KindTimeToLive) {
 		return nil
 	}
 	rev := h.ModRevision
-	return []request{c.ask(request{kind: kindTimeToLive, lease: h.Lease, done: func(r reply) {
-		if r.err != nil || c.view.Holder == nil || c.view.Holder.ModRevision != rev {
+	return []Request{c.ask(Request{Kind: KindTimeToLive, Lease: h.Lease, Done: func(r Reply) {
+		if r.Err != nil || c.view.Holder == nil || c.view.Holder.ModRevision != rev {
 			return
 		}
 		c.capRev = rev
-		if r.ttl >= 0 {
-			c.freeCap = r.got.Add(time.Duration(r.ttl)*time.Second + leaseSlack)
+		if r.TTL >= 0 {
+			c.freeCap = r.Got.Add(time.Duration(r.TTL)*time.Second + leaseSlack)
 		}
 	}})}
 }

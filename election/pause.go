@@ -5,13 +5,13 @@ import (
 )
 
 // timedPause reports whether the tenure runs under a pause that ends by itself.
-func (c *core) timedPause() bool { return c.view.Pause != nil && c.view.Pause.Until != nil }
+func (c *Core) timedPause() bool { return c.view.Pause != nil && c.view.Pause.Until != nil }
 
 // pauseOver reports that the tenure still hangs on the long lease of a pause
 // that is gone, or that a much shorter one has taken the place of. The node makes
 // the kernel's deadline short first, then wishes shorten: take away before
 // inviting. A pause that is still there then makes it long again, to fit.
-func (c *core) pauseOver() bool {
+func (c *Core) pauseOver() bool {
 	m, p := &c.mine, c.view.Pause
 	if !m.held || !m.long || m.moving != nil || !c.known {
 		return false
@@ -25,9 +25,9 @@ func (c *core) pauseOver() bool {
 
 // pollRehang moves the holder key to a long lease when a pause begins, and back
 // when it is over.
-func (c *core) pollRehang() []request {
+func (c *Core) pollRehang() []Request {
 	m := &c.mine
-	if !m.held || !c.ready(kindRehang) {
+	if !m.held || !c.ready(KindRehang) {
 		return nil
 	}
 	switch p := c.view.Pause; {
@@ -46,7 +46,7 @@ func (c *core) pollRehang() []request {
 }
 
 // pauseBegins opens a lease as long as the pause, then moves the holder key to it.
-func (c *core) pauseBegins(p *PauseKey) []request {
+func (c *Core) pauseBegins(p *PauseKey) []Request {
 	var left time.Duration
 	if end := p.End(); !end.IsZero() {
 		if left = end.Sub(c.now); left <= 0 {
@@ -61,14 +61,14 @@ func (c *core) pauseBegins(p *PauseKey) []request {
 	// A lease that was opened a while ago ends too early for a deadline counted
 	// from now: etcd must not drop the key while the kernel still holds the VIP.
 	if c.long.lease == 0 || c.long.pauseRev != p.ModRevision || c.now.Sub(c.long.sent) > c.cfg.TTL {
-		if !c.ready(kindLongGrant) {
+		if !c.ready(KindLongGrant) {
 			return nil
 		}
 		c.retire(c.long.lease)
 		c.long = rehang{}
-		return []request{c.ask(request{kind: kindLongGrant, seconds: ceilSeconds(need), done: func(r reply) {
-			if r.err == nil {
-				c.long = rehang{lease: r.lease, ttl: need, long: true, pauseRev: p.ModRevision, sent: r.sent}
+		return []Request{c.ask(Request{Kind: KindLongGrant, Seconds: ceilSeconds(need), Done: func(r Reply) {
+			if r.Err == nil {
+				c.long = rehang{lease: r.Lease, ttl: need, long: true, pauseRev: p.ModRevision, sent: r.Sent}
 			}
 		}})}
 	}
@@ -79,32 +79,32 @@ func (c *core) pauseBegins(p *PauseKey) []request {
 
 // sendRehang sends the move that is under way. Until etcd has said what came of
 // it the key may hang on either lease, and nothing is renewed.
-func (c *core) sendRehang() []request {
+func (c *Core) sendRehang() []Request {
 	m, next := &c.mine, c.mine.moving
 	epoch := m.epoch
-	ifs := []cond{onLease(c.keys.Holder(), m.lease)}
+	ifs := []Cond{onLease(c.keys.Holder(), m.lease)}
 	if next.long {
 		ifs = append(ifs, isMod(c.keys.Pause(), next.pauseRev))
 	}
-	return []request{c.ask(request{
-		kind: kindRehang,
-		txn: txn{ifs: ifs, then: []write{
+	return []Request{c.ask(Request{
+		Kind: KindRehang,
+		Txn: Txn{If: ifs, Then: []Write{
 			put(c.keys.Holder(), c.holderValue(next.ttl, next.long), next.lease),
 			put(c.keys.Tenure(), c.tenureValue(TenureHeld, "", next.lease, next.ttl), 0),
 		}},
-		done: func(r reply) {
+		Done: func(r Reply) {
 			switch {
 			case m.epoch != epoch || m.moving != next:
-			case r.leaseGone:
+			case r.LeaseGone:
 				next.dead = true
 				if c.long.lease == next.lease {
 					c.long = rehang{}
 				}
 				c.leaseLost(next.lease)
 				c.unsync() // carried out by an earlier try or not: the key tells
-			case r.err != nil:
-			case r.succeeded:
-				c.moved(r.revision)
+			case r.Err != nil:
+			case r.Succeeded:
+				c.moved(r.Revision)
 			default:
 				c.unsync()
 			}
@@ -113,7 +113,7 @@ func (c *core) sendRehang() []request {
 }
 
 // moved books the move that is under way as carried out.
-func (c *core) moved(rev int64) {
+func (c *Core) moved(rev int64) {
 	m, next := &c.mine, c.mine.moving
 	if m.lease != c.lease {
 		c.retire(m.lease) // an earlier pause's; the member's lease stays
@@ -127,6 +127,7 @@ func (c *core) moved(rev int64) {
 		return // let go meanwhile: the release goes by the new record
 	}
 	m.deadline = max(m.deadline, Deadline(next.sent, next.ttl, c.cfg.Margin))
+	m.renewed = max(m.renewed, next.sent)
 	m.renewAt = c.now.Add(m.ttl / 5)
 	if !m.long {
 		m.renewAt = c.now // the deadline was cut short before the move
@@ -135,16 +136,16 @@ func (c *core) moved(rev int64) {
 
 // pollPauseEnd takes the pause key away when its time is over on this node's
 // clock: etcd stretches leases when its leader changes.
-func (c *core) pollPauseEnd() []request {
+func (c *Core) pollPauseEnd() []Request {
 	p := c.view.Pause
-	if end := p.End(); end.IsZero() || c.now.Before(end) || !c.mine.held || !c.synced || !c.ready(kindPauseEnd) {
+	if end := p.End(); end.IsZero() || c.now.Before(end) || !c.mine.held || !c.synced || !c.ready(KindPauseEnd) {
 		return nil
 	}
-	return []request{c.ask(request{
-		kind: kindPauseEnd,
-		txn:  txn{ifs: []cond{isMod(c.keys.Pause(), p.ModRevision)}, then: []write{del(c.keys.Pause())}},
-		done: func(r reply) {
-			if r.err == nil && !r.succeeded {
+	return []Request{c.ask(Request{
+		Kind: KindPauseEnd,
+		Txn:  Txn{If: []Cond{isMod(c.keys.Pause(), p.ModRevision)}, Then: []Write{del(c.keys.Pause())}},
+		Done: func(r Reply) {
+			if r.Err == nil && !r.Succeeded {
 				c.unsync()
 			}
 		},

@@ -8,85 +8,86 @@ import (
 	"leasehold/internal/boottime"
 )
 
-// kind is what a request asks of etcd.
-type kind uint8
+// Kind is what a request asks of etcd.
+type Kind uint8
 
 const (
-	kindGrant kind = iota
-	kindLongGrant
-	kindKeepAlive
-	kindRevoke
-	kindTimeToLive
-	kindRead
-	kindMember
-	kindRenew
-	kindTake
-	kindRelease
-	kindRehang
-	kindPauseEnd
-	kindSwitchoverEnd
-	kindHistory
+	KindGrant Kind = iota
+	KindLongGrant
+	KindKeepAlive
+	KindRevoke
+	KindTimeToLive
+	KindRead
+	KindMember
+	KindRenew
+	KindConfirm
+	KindTake
+	KindRelease
+	KindRehang
+	KindPauseEnd
+	KindSwitchoverEnd
+	KindHistory
 	kinds
 )
 
-func (k kind) String() string {
+func (k Kind) String() string {
 	return [...]string{
 		"lease grant", "long lease grant", "lease keep-alive", "lease revoke", "lease timetolive", "read",
-		"member", "renewal", "take-over", "release", "re-hang", "pause end", "switchover end", "history",
+		"member", "renewal", "confirmation", "take-over", "release", "re-hang", "pause end", "switchover end", "history",
 	}[k]
 }
 
-// request is one thing that the core wants from etcd. It is data: the shell
+// Request is one thing that the core wants from etcd. It is data: the shell
 // sends it to one endpoint, once, and hands the reply to done.
-type request struct {
-	kind    kind
-	seconds int64   // grant: the TTL to ask for
-	lease   LeaseID // keep-alive, revoke, timetolive
-	txn     txn     // all others but read
-	timeout time.Duration
-	skip    int // earlier ones hang: take the endpoint that many after the current one
-	done    func(reply)
+type Request struct {
+	Kind    Kind
+	Seconds int64   // grant: the TTL to ask for
+	Lease   LeaseID // keep-alive, revoke, timetolive
+	Txn     Txn     // all others but read
+	Timeout time.Duration
+	Skip    int // earlier ones hang: take the endpoint that many after the current one
+	Done    func(Reply)
 }
 
-// txn is a transaction in etcd's terms: if all of ifs then all of then.
-type txn struct {
-	ifs  []cond
-	then []write
+// Txn is a transaction in etcd's terms: if all of ifs then all of then.
+type Txn struct {
+	If   []Cond
+	Then []Write
 }
 
-// cond compares a key's lease or its revision of last modification; a key that
+// Cond compares a key's lease or its revision of last modification; a key that
 // is not there has 0 for both (etcd server/etcdserver/txn: applyCompare).
-type cond struct {
-	key    string
-	lease  bool // compare the lease, else the revision
-	equals int64
+type Cond struct {
+	Key    string
+	Lease  bool // compare the lease, else the revision
+	Equals int64
 }
 
-// write puts a key on a lease (0: none), or deletes it.
-type write struct {
-	key, value string
-	lease      LeaseID
-	del        bool
+// Write puts a key on a lease (0: none), or deletes it.
+type Write struct {
+	Key, Value string
+	Lease      LeaseID
+	Delete     bool
 }
 
-// reply is what came of a request.
-type reply struct {
-	sent      boottime.Instant // read before the request was sent
-	got       boottime.Instant
-	wall      time.Time
-	err       error
-	leaseGone bool // etcd says that it knows no such lease
-	down      bool // the endpoint gave no answer, or has no quorum
+// Reply is what came of a request.
+type Reply struct {
+	Sent      boottime.Instant // read before the request was sent
+	Got       boottime.Instant
+	Wall      time.Time
+	Err       error
+	LeaseGone bool // etcd says that it knows no such lease
+	Down      bool // the endpoint gave no answer, or has no quorum
 
-	cluster   uint64
-	revision  int64
-	succeeded bool // transaction: the compares held
-	lease     LeaseID
-	ttl       int64 // grant: granted; timetolive: left; seconds
-	kvs       []*mvccpb.KeyValue
+	Cluster   uint64
+	Revision  int64
+	Succeeded bool // transaction: the compares held
+	Lease     LeaseID
+	TTL       int64 // grant: granted; timetolive: left; seconds
+	KVs       []*mvccpb.KeyValue
 }
 
-func isMod(key string, rev int64) cond       { return cond{key: key, equals: rev} }
-func onLease(key string, l LeaseID) cond     { return cond{key: key, lease: true, equals: int64(l)} }
-func put(key, value string, l LeaseID) write { return write{key: key, value: value, lease: l} }
-func del(key string) write                   { return write{key: key, del: true} }
+func isMod(key string, rev int64) Cond       { return Cond{Key: key, Equals: rev} }
+func onLease(key string, l LeaseID) Cond     { return Cond{Key: key, Lease: true, Equals: int64(l)} }
+func put(key, value string, l LeaseID) Write { return Write{Key: key, Value: value, Lease: l} }
+func del(key string) Write                   { return Write{Key: key, Delete: true} }

@@ -29,8 +29,8 @@ type SavedPart struct {
 	Deadline boottime.Instant `json:"deadline"` // CLOCK_BOOTTIME of that boot, ns
 }
 
-// save returns what to leave behind now; nil: nothing.
-func (c *core) save() *Saved {
+// Save returns what to leave behind now; nil: nothing.
+func (c *Core) Save() *Saved {
 	m := &c.mine
 	if !m.held {
 		return c.saved

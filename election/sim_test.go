@@ -154,7 +154,7 @@ func (w *world) loseWatch(n *simNode) {
 		return
 	}
 	if !n.dead && !n.frozen {
-		n.core.watchEnded(n.core.watchGen, errEnded, n.clock(), n.wall())
+		n.core.WatchEnded(n.core.watchGen, errEnded, n.clock(), n.wall())
 	}
 }
 
@@ -196,7 +196,7 @@ func (w *world) forceRelease() {
 		}
 		t.State = TenureReleased
 		w.logf("release of %s forced", n.name)
-		w.etcd.commit(txn{then: []write{put(keys.Tenure(), encode(t), 0), del(keys.Holder())}}, &reply{})
+		w.etcd.commit(Txn{Then: []Write{put(keys.Tenure(), encode(t), 0), del(keys.Holder())}}, &Reply{})
 	}
 }
 

@@ -14,7 +14,7 @@ type fakeEtcd struct {
 	kv     map[string]*mvccpb.KeyValue
 	leases map[LeaseID]time.Duration // expiry, real time
 	ttls   map[LeaseID]time.Duration
-	events []event
+	events []Event
 	stamps []time.Duration // when they happened
 	last   LeaseID
 	deaf   bool // to keep-alives
@@ -27,79 +27,79 @@ func newFakeEtcd() *fakeEtcd {
 
 var errNoLease = errors.New("requested lease not found")
 
-func (e *fakeEtcd) do(_ Keys, r request, rep *reply, now time.Duration) {
+func (e *fakeEtcd) do(_ Keys, r Request, rep *Reply, now time.Duration) {
 	e.now = now
-	switch r.kind {
-	case kindGrant, kindLongGrant:
+	switch r.Kind {
+	case KindGrant, KindLongGrant:
 		e.last++
-		ttl := max(2, r.seconds)
+		ttl := max(2, r.Seconds)
 		e.ttls[e.last] = time.Duration(ttl) * time.Second
 		e.leases[e.last] = now + e.ttls[e.last]
-		rep.lease, rep.ttl = e.last, ttl
-	case kindKeepAlive:
+		rep.Lease, rep.TTL = e.last, ttl
+	case KindKeepAlive:
 		if e.deaf {
-			rep.err = errors.New("no answer")
+			rep.Err = errors.New("no answer")
 			return
 		}
-		if _, ok := e.leases[r.lease]; !ok {
-			rep.err, rep.leaseGone = errNoLease, true
+		if _, ok := e.leases[r.Lease]; !ok {
+			rep.Err, rep.LeaseGone = errNoLease, true
 			return
 		}
-		e.leases[r.lease] = now + e.ttls[r.lease]
-	case kindRevoke:
-		e.revoke(r.lease)
-	case kindTimeToLive:
-		rep.ttl = -1
-		if at, ok := e.leases[r.lease]; ok {
-			rep.ttl = int64((at - now) / time.Second)
+		e.leases[r.Lease] = now + e.ttls[r.Lease]
+	case KindRevoke:
+		e.revoke(r.Lease)
+	case KindTimeToLive:
+		rep.TTL = -1
+		if at, ok := e.leases[r.Lease]; ok {
+			rep.TTL = int64((at - now) / time.Second)
 		}
-	case kindRead:
-		rep.revision = e.rev
+	case KindRead:
+		rep.Revision = e.rev
 		for _, key := range slices.Sorted(mapKeys(e.kv)) {
 			kv := e.kv[key]
-			rep.kvs = append(rep.kvs, kv) // never changed once written
+			rep.KVs = append(rep.KVs, kv) // never changed once written
 		}
 	default:
-		e.commit(r.txn, rep)
+		e.commit(r.Txn, rep)
 	}
 }
 
-func (e *fakeEtcd) commit(x txn, rep *reply) {
-	for _, w := range x.then {
-		if _, ok := e.leases[w.lease]; !w.del && w.lease != 0 && !ok {
-			rep.err, rep.leaseGone = errNoLease, true
+func (e *fakeEtcd) commit(x Txn, rep *Reply) {
+	for _, w := range x.Then {
+		if _, ok := e.leases[w.Lease]; !w.Delete && w.Lease != 0 && !ok {
+			rep.Err, rep.LeaseGone = errNoLease, true
 			return
 		}
 	}
-	for _, i := range x.ifs {
+	for _, i := range x.If {
 		var has int64
-		if kv := e.kv[i.key]; kv != nil {
+		if kv := e.kv[i.Key]; kv != nil {
 			has = kv.ModRevision
-			if i.lease {
+			if i.Lease {
 				has = kv.Lease
 			}
 		}
-		if has != i.equals {
-			rep.revision = e.rev
+		if has != i.Equals {
+			rep.Revision = e.rev
 			return
 		}
 	}
-	rep.succeeded = true
+	rep.Succeeded = true
 	e.rev++
-	for _, w := range x.then {
+	for _, w := range x.Then {
 		e.write(w)
 	}
-	rep.revision = e.rev
+	rep.Revision = e.rev
 }
 
-func (e *fakeEtcd) write(w write) {
-	if w.del {
-		e.remove(w.key)
+func (e *fakeEtcd) write(w Write) {
+	if w.Delete {
+		e.remove(w.Key)
 		return
 	}
-	kv := &mvccpb.KeyValue{Key: []byte(w.key), Value: []byte(w.value), ModRevision: e.rev, Lease: int64(w.lease)}
-	e.kv[w.key] = kv
-	e.happened(event{kv: kv})
+	kv := &mvccpb.KeyValue{Key: []byte(w.Key), Value: []byte(w.Value), ModRevision: e.rev, Lease: int64(w.Lease)}
+	e.kv[w.Key] = kv
+	e.happened(Event{KV: kv})
 }
 
 func (e *fakeEtcd) remove(key string) {
@@ -108,7 +108,7 @@ func (e *fakeEtcd) remove(key string) {
 		return
 	}
 	delete(e.kv, key)
-	e.happened(event{kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: e.rev}, deleted: true, prevRev: kv.ModRevision})
+	e.happened(Event{KV: &mvccpb.KeyValue{Key: []byte(key), ModRevision: e.rev}, Deleted: true, PrevRev: kv.ModRevision})
 }
 
 func (e *fakeEtcd) revoke(l LeaseID) {
@@ -124,7 +124,7 @@ func (e *fakeEtcd) revoke(l LeaseID) {
 	}
 }
 
-func (e *fakeEtcd) happened(ev event) {
+func (e *fakeEtcd) happened(ev Event) {
 	e.events = append(e.events, ev)
 	e.stamps = append(e.stamps, e.now)
 }
@@ -179,7 +179,7 @@ func (e *fakeEtcd) expire(now time.Duration) {
 // put writes as an operator or a stranger would.
 func (e *fakeEtcd) put(key, value string, l LeaseID) {
 	e.rev++
-	e.write(write{key: key, value: value, lease: l})
+	e.write(Write{Key: key, Value: value, Lease: l})
 }
 
 func (e *fakeEtcd) delete(key string) {

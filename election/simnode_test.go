@@ -11,7 +11,7 @@ import (
 type simNode struct {
 	w    *world
 	name string
-	core *core
+	core *Core
 	ttl  time.Duration
 	rate float64 // of its clock
 	zero boottime.Instant
@@ -58,14 +58,14 @@ func (n *simNode) boot(saved *Saved) {
 	if n.core != nil {
 		cfg.Endpoints = n.core.cfg.Endpoints
 	}
-	n.core = newCore(cfg, saved)
+	n.core = NewCore(cfg, saved)
 	n.life++
 	n.dead, n.frozen, n.holding, n.removing, n.why, n.watchGen = false, false, false, 0, "", 0
 	n.say()
 }
 
 func (n *simNode) say() {
-	n.core.say(MemberValue{Node: n.name, Priority: 100, Eligible: n.fit, Version: "test"})
+	n.core.Say(MemberValue{Node: n.name, Priority: 100, Eligible: n.fit, Version: "test"})
 }
 
 // kill ends the daemon without a word.
@@ -98,10 +98,10 @@ func (n *simNode) step() {
 		return
 	}
 	c := n.core
-	c.tick(n.clock(), n.wall())
+	c.Tick(n.clock(), n.wall())
 	n.decide()
-	reqs := c.poll(n.clock(), n.wall())
-	n.file = c.save() // before they are sent, as Candidate.turn has it
+	reqs := c.Poll(n.clock(), n.wall())
+	n.file = c.Save() // before they are sent, as Candidate.turn has it
 	for _, r := range reqs {
 		n.send(r)
 	}
@@ -121,8 +121,8 @@ func (n *simNode) wakeAt() time.Duration {
 		return at
 	}
 	at = min(at, n.nextWatch())
-	s := n.core.state()
-	wake := n.core.wake()
+	s := n.core.State()
+	wake := n.core.Wake()
 	for _, t := range []boottime.Instant{
 		n.removing, s.FreeAt, s.AdoptUntil.Add(-simLateness), s.HeldUntil.Add(-simLateness - simLetGo), s.HeldUntil.Add(-simLateness - 1040*time.Millisecond),
 	} {
@@ -140,7 +140,7 @@ func (n *simNode) decide() {
 		n.removed()
 		return
 	}
-	s := c.state()
+	s := c.State()
 	until := boottime.Instant(0)
 	if s.HeldUntil != 0 {
 		until = s.HeldUntil.Add(-simLateness)
@@ -154,20 +154,20 @@ func (n *simNode) decide() {
 		}
 		n.repair(s, until)
 	case held && (n.fit || s.Paused):
-		c.campaign(false)
+		c.Campaign(false)
 		if n.set(until) {
 			n.holding, n.epoch = true, s.Epoch
 			n.w.logf("%s holds epoch %d for %v", n.name, s.Epoch, until.Sub(now))
 		}
 		return
 	case held:
-		c.campaign(false)
+		c.Campaign(false)
 		n.remove("not fit")
 		return
 	case n.end != 0 && (s.AdoptUntil == 0 || !now.Before(s.AdoptUntil.Add(-simLateness))):
 		n.remove("")
 	}
-	c.campaign(!n.holding && n.fit && !s.Paused && s.FreeAt != 0 && !now.Before(s.FreeAt))
+	c.Campaign(!n.holding && n.fit && !s.Paused && s.FreeAt != 0 && !now.Before(s.FreeAt))
 }
 
 func (n *simNode) leave(s State, held bool) string {
@@ -192,7 +192,7 @@ func (n *simNode) repair(s State, until boottime.Instant) {
 			return
 		}
 		n.w.logf("%s shortens to %v", n.name, short.Sub(now))
-		n.core.shorten(s.Epoch, short.Add(simLateness))
+		n.core.Shorten(s.Epoch, short.Add(simLateness))
 		return
 	}
 	room := until.Sub(now)
@@ -228,6 +228,6 @@ func (n *simNode) removed() {
 	n.removing, n.until, n.end, n.holding = 0, 0, 0, false
 	if n.why != "" {
 		n.say()
-		n.core.release(n.core.mine.epoch, n.why)
+		n.core.Release(n.core.mine.epoch, n.why)
 	}
 }

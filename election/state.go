@@ -21,6 +21,8 @@ type State struct {
 	TTL       time.Duration    // of that tenure, as the holder key says
 	Long      bool             // it hangs on the long lease of a pause
 	PauseOver bool             // still long, but the pause is gone: Shorten
+	Renewed   boottime.Instant // when the request was sent that etcd last confirmed it by
+	Unclean   bool             // the tenure before it was not released, or nothing is known of one
 	Over      string           // why etcd ended this node's latest tenure; empty: it did not
 
 	FreeAt         boottime.Instant // when this node may take over; zero: not as things stand
@@ -30,15 +32,15 @@ type State struct {
 	OthersEligible bool
 }
 
-// state is the present moment as a State.
-func (c *core) state() State {
+// State is the present moment as a State.
+func (c *Core) State() State {
 	s := State{
 		View: c.view, Known: c.known, Synced: c.synced, Heard: c.heard, LastOK: c.lastOK, Trouble: c.trouble.what,
 		Lease: c.lease, Epoch: c.mine.epoch, TTL: c.mine.ttl, Long: c.mine.held && c.mine.long, PauseOver: c.pauseOver() && !c.mine.cut, Over: c.over,
 		FreeAt: c.freeAt(), Paused: c.view.Pause != nil, OthersEligible: c.view.othersEligible(c.cfg.Node),
 	}
 	if c.mine.held {
-		s.HeldUntil = c.mine.deadline
+		s.HeldUntil, s.Renewed, s.Unclean = c.mine.deadline, c.mine.renewed, c.mine.unclean
 		if c.synced {
 			s.Yield = c.view.yield(c.cfg.Node, c.cfg.PreemptDelay, c.now)
 		}
@@ -51,14 +53,14 @@ func (c *core) state() State {
 	return s
 }
 
-// campaign says whether this node wants the VIP.
-func (c *core) campaign(want bool) { c.wish.campaign = want }
+// Campaign says whether this node wants the VIP.
+func (c *Core) Campaign(want bool) { c.wish.campaign = want }
 
-// say sets what this node's member key says of it.
-func (c *core) say(m MemberValue) { c.wish.member = m }
+// Say sets what this node's member key says of it.
+func (c *Core) Say(m MemberValue) { c.wish.member = m }
 
-// release ends the tenure of that epoch. The VIP must be gone from the host.
-func (c *core) release(epoch int64, why string) {
+// Release ends the tenure of that epoch. The VIP must be gone from the host.
+func (c *Core) Release(epoch int64, why string) {
 	if epoch != c.mine.epoch || c.mine.rev == 0 {
 		return
 	}
@@ -67,9 +69,9 @@ func (c *core) release(epoch int64, why string) {
 	c.wish.release, c.wish.why, c.releaseAt = epoch, why, 0
 }
 
-// shorten says that the kernel will end the tenure of that epoch by until, so
+// Shorten says that the kernel will end the tenure of that epoch by until, so
 // that the holder key may go back to the short lease.
-func (c *core) shorten(epoch int64, until boottime.Instant) {
+func (c *Core) Shorten(epoch int64, until boottime.Instant) {
 	if epoch != c.mine.epoch || !c.mine.held {
 		return
 	}
@@ -77,9 +79,9 @@ func (c *core) shorten(epoch int64, until boottime.Instant) {
 	c.mine.cut = true
 }
 
-// stop gives everything back: the tenure (after release), the leases. With
+// Stop gives everything back: the tenure (after release), the leases. With
 // leave the holder key stays on its long lease, because HA is paused.
-func (c *core) stop(leave bool) {
+func (c *Core) Stop(leave bool) {
 	if c.wish.stop {
 		return
 	}
@@ -95,7 +97,7 @@ func (c *core) stop(leave bool) {
 	c.retire(c.long.lease)
 }
 
-// stopped reports that nothing is left to give back.
-func (c *core) stopped() bool {
+// Stopped reports that nothing is left to give back.
+func (c *Core) Stopped() bool {
 	return c.wish.stop && c.wish.release == 0 && len(c.retired) == 0 && c.wish.history == nil
 }

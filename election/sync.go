@@ -11,7 +11,7 @@ import (
 )
 
 // unsync gives up the view as a ground for taking over, until a read renews it.
-func (c *core) unsync() {
+func (c *Core) unsync() {
 	c.synced = false
 	c.readAt = min(c.readAt, c.now)
 }
@@ -19,7 +19,7 @@ func (c *core) unsync() {
 // checkAt is when a silent watch has been silent for long enough to be asked
 // after: a watch that lost its member, or an event, says nothing at all. While
 // somebody renews, an event is due every fifth of the ttl.
-func (c *core) checkAt() boottime.Instant {
+func (c *Core) checkAt() boottime.Instant {
 	if !c.synced {
 		return 0
 	}
@@ -32,49 +32,49 @@ func (c *core) checkAt() boottime.Instant {
 
 // pollSync reads the keys when the view is not in step with etcd, and when the
 // watch is silent.
-func (c *core) pollSync() []request {
+func (c *Core) pollSync() []Request {
 	if c.wish.stop && c.wish.release == 0 {
 		return nil
 	}
-	if c.flying[kindRead] >= 4 || c.now.Before(c.readAt) || c.now.Before(c.retryAt[kindRead]) {
+	if c.flying[KindRead] >= 4 || c.now.Before(c.readAt) || c.now.Before(c.retryAt[KindRead]) {
 		return nil
 	}
 	if c.synced && c.now.Before(c.checkAt()) {
 		return nil
 	}
 	c.readAt = c.now.Add(min(c.cfg.TTL/10, hedge))
-	return []request{c.ask(request{kind: kindRead, skip: c.skip(kindRead), done: func(r reply) {
-		if r.err == nil {
+	return []Request{c.ask(Request{Kind: KindRead, Skip: c.skip(KindRead), Done: func(r Reply) {
+		if r.Err == nil {
 			c.load(r)
 		}
 	}})}
 }
 
 // load takes a read of all keys as the new view.
-func (c *core) load(r reply) {
-	if c.known && r.revision < c.view.Revision {
-		if !r.sent.Before(c.view.At) {
-			c.wrong(kindRead, fmt.Sprintf("read: etcd went back from revision %d to %d: it lost data, and nothing that it says is believed, because it may not know who holds the VIP; restart leasehold if etcd was emptied on purpose", c.view.Revision, r.revision))
+func (c *Core) load(r Reply) {
+	if c.known && r.Revision < c.view.Revision {
+		if !r.Sent.Before(c.view.At) {
+			c.wrong(KindRead, fmt.Sprintf("read: etcd went back from revision %d to %d: it lost data, and nothing that it says is believed, because it may not know who holds the VIP; restart leasehold if etcd was emptied on purpose", c.view.Revision, r.Revision))
 		}
 		return // else it is a late reply; the watch is ahead of it
 	}
 	old := c.view
-	v := View{Cluster: r.cluster, Revision: r.revision, At: r.sent}
-	for _, kv := range r.kvs {
-		v.apply(c.keys, kv, r.got, r.wall)
+	v := View{Cluster: r.Cluster, Revision: r.Revision, At: r.Sent}
+	for _, kv := range r.KVs {
+		v.apply(c.keys, kv, r.Got, r.Wall)
 	}
 	v.keep(&old)
 	if !c.known || modRev(v.Holder) != modRev(old.Holder) || tenureRev(&v) != tenureRev(&old) {
 		// It may have been renewed up to now; also when no key was there before and
 		// none is now, but the record says that there was one in between.
-		c.seen = r.got
+		c.seen = r.Got
 		c.freeCap = 0
 	}
 	changed := !sameKeys(&v, &old)
-	c.view, c.heard = v, r.got
+	c.view, c.heard = v, r.Got
 	if !c.synced || changed {
 		c.watchGen++
-		c.watchRev = r.revision + 1
+		c.watchRev = r.Revision + 1
 	}
 	c.known, c.synced = true, true
 	c.adopt()
@@ -132,28 +132,28 @@ func sameKeys(a, b *View) bool {
 		slices.EqualFunc(a.Members, b.Members, func(x, y Member) bool { return x.MemberValue == y.MemberValue && x.Lease == y.Lease })
 }
 
-// event is one change that a watch reports.
-type event struct {
-	kv      *mvccpb.KeyValue
-	deleted bool
-	prevRev int64 // deleted: the revision that was deleted; 0: not told
+// Event is one change that a watch reports.
+type Event struct {
+	KV      *mvccpb.KeyValue
+	Deleted bool
+	PrevRev int64 // deleted: the revision that was deleted; 0: not told
 }
 
-// watched takes what the watch of number gen reports. Events come in the order
+// Watched takes what the watch of number gen reports. Events come in the order
 // of their revisions, without gaps, from the revision that the read was of.
-func (c *core) watched(gen int, events []event, now boottime.Instant, wall time.Time) {
-	c.tick(now, wall)
+func (c *Core) Watched(gen int, events []Event, now boottime.Instant, wall time.Time) {
+	c.Tick(now, wall)
 	if gen != c.watchGen || !c.synced {
 		return
 	}
 	c.heard = now
 	rev := c.view.Revision
 	for _, e := range events {
-		if e.kv.ModRevision <= c.view.Revision {
+		if e.KV.ModRevision <= c.view.Revision {
 			continue // in a read already
 		}
 		c.change(e, now, wall)
-		rev = max(rev, e.kv.ModRevision)
+		rev = max(rev, e.KV.ModRevision)
 	}
 	// Not the header's revision: while a watch catches up it is ahead of events
 	// that are still to come (etcd server/storage/mvcc/watchable_store.go).
@@ -161,39 +161,39 @@ func (c *core) watched(gen int, events []event, now boottime.Instant, wall time.
 	c.settle()
 }
 
-func (c *core) change(e event, now boottime.Instant, wall time.Time) {
-	holder := string(e.kv.Key) == c.keys.Holder()
+func (c *Core) change(e Event, now boottime.Instant, wall time.Time) {
+	holder := string(e.KV.Key) == c.keys.Holder()
 	switch {
-	case !e.deleted:
-		c.view.apply(c.keys, e.kv, now, wall)
+	case !e.Deleted:
+		c.view.apply(c.keys, e.KV, now, wall)
 		if holder {
 			c.seen, c.freeCap = now, 0
 		}
-	case holder && (e.prevRev == 0 || e.prevRev != modRev(c.view.Holder)):
+	case holder && (e.PrevRev == 0 || e.PrevRev != modRev(c.view.Holder)):
 		c.seen = now // we may have missed its last renewal
 		fallthrough
 	default:
 		// The end of the key is no sign of life: the tenure is timed from the
 		// last renewal, which we saw.
-		c.view.drop(c.keys, string(e.kv.Key))
+		c.view.drop(c.keys, string(e.KV.Key))
 	}
 }
 
-// watchEnded takes the end of the watch of number gen, for whatever reason.
-func (c *core) watchEnded(gen int, why error, now boottime.Instant, wall time.Time) {
-	c.tick(now, wall)
+// WatchEnded takes the end of the watch of number gen, for whatever reason.
+func (c *Core) WatchEnded(gen int, why error, now boottime.Instant, wall time.Time) {
+	c.Tick(now, wall)
 	if gen != c.watchGen || !c.synced {
 		return
 	}
 	c.synced = false
 	c.readAt = now.Add(20 * time.Millisecond)
 	if why != nil {
-		c.wrong(kindRead, "watch: "+why.Error())
+		c.wrong(KindRead, "watch: "+why.Error())
 	}
 }
 
 // settle draws from a changed view what it says about our own tenure.
-func (c *core) settle() {
+func (c *Core) settle() {
 	c.recognise()
 	c.settleMember()
 	m, h := &c.mine, c.view.Holder
@@ -217,15 +217,15 @@ func (c *core) settle() {
 // settleMember has the member key written again when it is not what we believe
 // that we wrote: a request that we gave up on may be carried out later than one
 // that we sent after it, when a cable comes back and TCP delivers what it kept.
-func (c *core) settleMember() {
-	if c.memberOn == 0 || c.flying[kindMember] > 0 || c.flying[kindRelease] > 0 || c.view.Revision < c.memberRev {
+func (c *Core) settleMember() {
+	if c.memberOn == 0 || c.flying[KindMember] > 0 || c.flying[KindRelease] > 0 || c.view.Revision < c.memberRev {
 		return
 	}
 	m := c.view.Member(c.cfg.Node)
 	if m == nil || m.Lease != c.memberOn || !m.same(c.member) {
 		if c.now.Before(c.mendAt) { // not as fast as etcd can
-			c.wrong(kindMember, "member key: somebody else writes it again and again: is another daemon running under the name "+c.cfg.Node+"?")
-			c.retryAt[kindMember] = max(c.retryAt[kindMember], c.mendAt)
+			c.wrong(KindMember, "member key: somebody else writes it again and again: is another daemon running under the name "+c.cfg.Node+"?")
+			c.retryAt[KindMember] = max(c.retryAt[KindMember], c.mendAt)
 		}
 		c.mendAt = max(c.now, c.mendAt).Add(c.cfg.TTL / 3)
 		c.member, c.memberOn = MemberValue{}, 0
@@ -234,7 +234,7 @@ func (c *core) settleMember() {
 
 // cannotMove reports whether a move that was not carried out never will be: its
 // lease is gone, or the pause that it was for.
-func (c *core) cannotMove() bool {
+func (c *Core) cannotMove() bool {
 	next, p := c.mine.moving, c.view.Pause
 	return next.dead || next.long && (p == nil || p.ModRevision != next.pauseRev)
 }
@@ -248,7 +248,7 @@ func tenureRev(v *View) int64 {
 
 // adopt takes over, at the first read, what an earlier process of this node
 // held: if the holder key still hangs on its lease, nothing has happened.
-func (c *core) adopt() {
+func (c *Core) adopt() {
 	s := c.saved
 	if s == nil {
 		return

@@ -167,18 +167,18 @@ func (w *world) holder() *simNode {
 // send carries a request to etcd and the reply back, each taking a while. What
 // cannot be delivered may arrive later, as TCP has it when a cable comes back,
 // whether or not anybody still waits for it.
-func (n *simNode) send(r request) {
+func (n *simNode) send(r Request) {
 	w, life := n.w, n.life
-	rep := reply{sent: n.clock()}
-	end := (n.current + r.skip) % max(1, n.core.cfg.Endpoints)
+	rep := Reply{Sent: n.clock()}
+	end := (n.current + r.Skip) % max(1, n.core.cfg.Endpoints)
 	waits := true
-	give := func(rep reply) {
+	give := func(rep Reply) {
 		if waits && n.life == life {
 			waits = false
 			n.answer(r, end, rep, life)
 		}
 	}
-	w.at(r.timeout, func() { give(reply{sent: rep.sent, err: errors.New("timeout"), down: true}) })
+	w.at(r.Timeout, func() { give(Reply{Sent: rep.Sent, Err: errors.New("timeout"), Down: true}) })
 	tries := 0
 	var arrive func()
 	arrive = func() {
@@ -190,7 +190,7 @@ func (n *simNode) send(r request) {
 		}
 		w.etcd.do(n.keys(), r, &rep, w.now)
 		if w.rnd.Float64() < w.dup {
-			w.at(w.upTo(3*time.Second), func() { w.etcd.do(n.keys(), r, &reply{}, w.now) })
+			w.at(w.upTo(3*time.Second), func() { w.etcd.do(n.keys(), r, &Reply{}, w.now) })
 		}
 		if n.lose || n.cut {
 			return
@@ -206,11 +206,11 @@ func (n *simNode) send(r request) {
 
 func (n *simNode) keys() Keys { return n.core.keys }
 
-func (n *simNode) answer(r request, end int, rep reply, life int) {
+func (n *simNode) answer(r Request, end int, rep Reply, life int) {
 	switch { // as Cluster.judge does
-	case rep.err == nil && r.skip > 0:
+	case rep.Err == nil && r.Skip > 0:
 		n.current = end
-	case rep.down && n.current == end:
+	case rep.Down && n.current == end:
 		n.current = (end + 1) % max(1, n.core.cfg.Endpoints)
 	}
 	if n.dead || n.life != life {
@@ -220,10 +220,10 @@ func (n *simNode) answer(r request, end int, rep reply, life int) {
 		n.w.at(50*time.Millisecond, func() { n.answer(r, end, rep, life) })
 		return
 	}
-	rep.got, rep.wall, rep.cluster = n.clock(), n.wall(), 42
-	r.done(rep)
-	if rep.down && n.watchEnds && end == n.watchAt {
-		n.core.watchEnded(n.watchGen, nil, n.clock(), n.wall())
+	rep.Got, rep.Wall, rep.Cluster = n.clock(), n.wall(), 42
+	r.Done(rep)
+	if rep.Down && n.watchEnds && end == n.watchAt {
+		n.core.WatchEnded(n.watchGen, nil, n.clock(), n.wall())
 	}
 }
 
@@ -237,13 +237,13 @@ func (n *simNode) deliver() {
 		to++
 	}
 	if events := n.w.etcd.events[from:to]; len(events) > 0 {
-		n.watchRev = events[len(events)-1].kv.ModRevision + 1
-		n.core.watched(n.watchGen, events, n.clock(), n.wall())
+		n.watchRev = events[len(events)-1].KV.ModRevision + 1
+		n.core.Watched(n.watchGen, events, n.clock(), n.wall())
 	}
 }
 
 func (n *simNode) undelivered() (from, to int) {
-	from, _ = slices.BinarySearchFunc(n.w.etcd.events, n.watchRev, func(e event, rev int64) int { return cmp.Compare(e.kv.ModRevision, rev) })
+	from, _ = slices.BinarySearchFunc(n.w.etcd.events, n.watchRev, func(e Event, rev int64) int { return cmp.Compare(e.KV.ModRevision, rev) })
 	return from, from
 }
 
