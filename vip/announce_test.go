@@ -133,7 +133,7 @@ func BenchmarkBindAnnounce(b *testing.B) {
 	var took []time.Duration
 	for b.Loop() {
 		start, n := time.Now(), len(frames.all())
-		if err := s.Bind(b.Context(), in(60*time.Second)); err != nil {
+		if err := s.Bind(b.Context(), in(60*time.Second), false); err != nil {
 			b.Fatal(err)
 		}
 		if err := s.Announce(b.Context()); err != nil {

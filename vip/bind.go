@@ -41,7 +41,7 @@ const setTries = 3
 // meanwhile; with ErrNoLink when a device is missing or down; with
 // ErrOwnAddress; and with the kernel's error. What this call added is removed
 // again then.
-func (s *Set) Bind(_ context.Context, until boottime.Instant) (err error) {
+func (s *Set) Bind(_ context.Context, until boottime.Instant, probe bool) (err error) {
 	s.op.Lock()
 	defer s.op.Unlock()
 	if _, ok := Lifetime(boottime.Now(), until); !ok {
@@ -304,4 +304,14 @@ func (s *Set) Extend(_ context.Context, until boottime.Instant) error {
 		return fmt.Errorf("extend: %w", err)
 	}
 	return nil
+}
+
+// Defend answers the claims of another host: the fence, where the kernel shut
+// it, is opened until then, and the VIPs are announced. The caller has made sure
+// after the claim that the VIPs are still ours.
+func (s *Set) Defend(ctx context.Context, until boottime.Instant) error {
+	if err := s.Extend(ctx, until); err != nil {
+		return err
+	}
+	return s.Announce(ctx)
 }

@@ -80,7 +80,7 @@ func TestKernelRemovesTheVIPAfterItsLifetime(t *testing.T) {
 	s := newSet(t, spec4, spec6)
 	run(t, s)
 	until := in(1300 * time.Millisecond)
-	if err := s.Bind(t.Context(), until); err != nil {
+	if err := s.Bind(t.Context(), until, false); err != nil {
 		t.Fatal(err)
 	}
 	kernelUntil := s.State().KernelUntil
@@ -187,7 +187,7 @@ func TestNoRoom(t *testing.T) {
 	network(t)
 	s := newSet(t, spec4)
 	for _, d := range []time.Duration{-time.Second, 0, 990 * time.Millisecond} {
-		if err := s.Bind(t.Context(), in(d)); !errors.Is(err, ErrNoRoom) {
+		if err := s.Bind(t.Context(), in(d), false); !errors.Is(err, ErrNoRoom) {
 			t.Errorf("Bind(%s) = %v; want ErrNoRoom", d, err)
 		}
 	}
@@ -203,12 +203,12 @@ func TestNoRoom(t *testing.T) {
 func TestNoLink(t *testing.T) {
 	network(t)
 	s := newSet(t, spec4, "10.20.9.188/24 dev eth7")
-	if err := s.Bind(t.Context(), in(5*time.Second)); !errors.Is(err, ErrNoLink) {
+	if err := s.Bind(t.Context(), in(5*time.Second), false); !errors.Is(err, ErrNoLink) {
 		t.Errorf("Bind() = %v; want ErrNoLink", err)
 	}
 	ip(t, nil, "link", "set", dev, "down")
 	one := newSet(t, spec4)
-	if err := one.Bind(t.Context(), in(5*time.Second)); !errors.Is(err, ErrNoLink) {
+	if err := one.Bind(t.Context(), in(5*time.Second), false); !errors.Is(err, ErrNoLink) {
 		t.Errorf("Bind() = %v; want ErrNoLink", err)
 	}
 	if c := copies(t, spec4); len(c) != 0 {
@@ -223,7 +223,7 @@ func TestBindIsAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSet(t, spec4, spec6)
-	err := s.Bind(t.Context(), in(5*time.Second))
+	err := s.Bind(t.Context(), in(5*time.Second), false)
 	if err == nil || !strings.Contains(err.Error(), "IPv6 is disabled on eth0") {
 		t.Errorf("Bind() = %v; want that IPv6 is disabled", err)
 	}
@@ -338,7 +338,9 @@ func TestFrozenWhileTheLifetimeIsSet(t *testing.T) {
 		"frozen 5 s":       {5 * time.Second, 0, ErrNoRoom},
 		"past the end":     {time.Hour, 0, ErrNoRoom},
 	} {
-		for call, do := range map[string]func(*Set, context.Context, boottime.Instant) error{"Bind": (*Set).Bind, "Extend": (*Set).Extend} {
+		for call, do := range map[string]func(*Set, context.Context, boottime.Instant) error{
+			"Bind": func(s *Set, ctx context.Context, until boottime.Instant) error { return s.Bind(ctx, until, false) }, "Extend": (*Set).Extend,
+		} {
 			t.Run(name+"/"+call, func(t *testing.T) {
 				network(t)
 				s := newSet(t, spec4)

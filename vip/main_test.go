@@ -251,7 +251,7 @@ func in(d time.Duration) boottime.Instant { return boottime.Now().Add(d) }
 
 func bind(t testing.TB, s *Set, d time.Duration) {
 	t.Helper()
-	if err := s.Bind(t.Context(), in(d)); err != nil {
+	if err := s.Bind(t.Context(), in(d), false); err != nil {
 		t.Fatal(err)
 	}
 }

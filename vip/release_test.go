@@ -210,7 +210,7 @@ func TestOwnAddress(t *testing.T) {
 				t.Errorf("OwnAddress() = %v; want ErrOwnAddress", err)
 			}
 			for what, err := range map[string]error{
-				"Bind":    s.Bind(t.Context(), in(30*time.Second)),
+				"Bind":    s.Bind(t.Context(), in(30*time.Second), false),
 				"Extend":  s.Extend(t.Context(), in(30*time.Second)),
 				"Release": s.Release(t.Context(), in(time.Second)),
 				"Sweep":   s.Sweep(t.Context(), false),

@@ -31,7 +31,14 @@ type Config struct {
 	Announce Schedule
 	// ResetClients: Release resets the TCP sessions of the VIPs.
 	ResetClients bool
-	Log          hclog.Logger // nil: none
+	// Fence says whether there is to be a fence, BPFDir where it is pinned: a
+	// directory on a bpffs, /sys/fs/bpf/leasehold. Empty means FenceOff.
+	Fence  FenceMode
+	BPFDir string
+	// Probe is how long Bind waits for an answer to its probe. Default 20 ms: a
+	// host on a LAN that has the address answers within 1 ms.
+	Probe time.Duration
+	Log   hclog.Logger // nil: none
 }
 
 // A Set is the VIPs of one service. They move together. Its methods may be
@@ -123,6 +130,12 @@ type State struct {
 	// that this Set bound: when its lifetime was set, plus the lifetime. Zero
 	// when there is none.
 	KernelUntil boottime.Instant
+
+	Fence Fence
+	Claim Claim
+	// NoGuard is not empty when nothing would end a tenure in the kernel as it is
+	// required, or there is doubt: why, and what to do. Bind fails then.
+	NoGuard string
 }
 
 // State returns the last reading: made by Run on each change and every 5 s, and

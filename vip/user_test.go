@@ -62,7 +62,7 @@ func TestWithReadOnlySysctls(t *testing.T) {
 		t.Skipf("no mount: %v", err)
 	}
 	s := newSet(t, spec4)
-	if err := s.Bind(t.Context(), in(30*time.Second)); !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "net.ipv4.conf.eth0.promote_secondaries=1") {
+	if err := s.Bind(t.Context(), in(30*time.Second), false); !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), "net.ipv4.conf.eth0.promote_secondaries=1") {
 		t.Errorf("Bind() = %v; want that the sysctl is read-only, and what to do", err)
 	}
 	if c := copies(t, spec4); len(c) != 0 {

@@ -124,7 +124,7 @@ func TestSettlesUnderConcurrentUse(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			for range 20 {
-				_ = s.Bind(t.Context(), in(30*time.Second))
+				_ = s.Bind(t.Context(), in(30*time.Second), false)
 				_ = s.Announce(t.Context())
 				_ = s.Extend(t.Context(), in(20*time.Second))
 				_ = s.Sweep(t.Context(), true)

@@ -252,7 +252,7 @@ func (a fakeAddresses) Announce(context.Context) error { return a.note("announce
 
 // Bind is the kernel's: the VIP is there, and goes by itself at the end of its
 // lifetime of whole seconds, at the earliest moment that it may.
-func (a fakeAddresses) Bind(_ context.Context, until boottime.Instant) error {
+func (a fakeAddresses) Bind(_ context.Context, until boottime.Instant, _ bool) error {
 	err := a.note("bind", until)
 	if hang := get(a.world, &a.hang); hang != nil {
 		<-hang

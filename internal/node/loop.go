@@ -33,7 +33,7 @@ type elector interface {
 type addresses interface {
 	State() vip.State
 	Changed() <-chan struct{}
-	Bind(ctx context.Context, until boottime.Instant) error
+	Bind(ctx context.Context, until boottime.Instant, probe bool) error
 	Extend(ctx context.Context, until boottime.Instant) error
 	Release(ctx context.Context, by boottime.Instant) error
 	Sweep(ctx context.Context, keepRight bool) error
@@ -81,7 +81,7 @@ type Loop struct {
 	why      string
 	failing  string // the action that failed last turn; empty: none
 	decided  bool
-	bar      bar
+	memory   Memory
 	member   election.MemberValue
 	before   predecessor
 	snapshot atomic.Pointer[Snapshot]
@@ -113,7 +113,7 @@ func (l *Loop) Run(stopping context.Context) error {
 		if ok && !acted && l.finished(f) {
 			return nil
 		}
-		timer.Reset(l.pause(f, acted, ok))
+		timer.Reset(l.memory.Pause(l.role, f, l.now(), acted, ok))
 		elect, addrs, checks := l.elect.Changed(), l.addrs.Changed(), l.checks.Changed()
 		if !ok { // what the failed action has stirred up must not be what starts the next try
 			elect, addrs, checks = nil, nil, nil
@@ -129,27 +129,12 @@ func (l *Loop) Run(stopping context.Context) error {
 	}
 }
 
-// pause is how long nothing is to be done unless something happens.
-func (l *Loop) pause(f Facts, acted, ok bool) time.Duration {
-	d := heartbeat
-	if at := Wake(l.role, f); at != 0 {
-		d = min(d, max(at.Sub(l.now()), time.Millisecond))
-	}
-	switch {
-	case !ok && l.bar.lasting(f.Now):
-		d = min(d, 10*again) // nobody else can have it: go on, but not in everybody's log
-	case acted || !ok:
-		d = min(d, again)
-	}
-	return d
-}
-
 // turn takes one decision and carries it out.
 func (l *Loop) turn(ctx context.Context, f Facts) (acted, ok bool) {
 	next, do := Step(l.role, f)
 	started := l.now()
 	err := l.perform(ctx, f, do)
-	l.bar.note(f, do, err)
+	l.memory.Note(f, do, err)
 	if err != nil {
 		if msg := err.Error(); msg != l.failing {
 			l.log.Error("action failed, tried again", "role", l.role, "err", err)
@@ -200,7 +185,7 @@ func (l *Loop) perform(ctx context.Context, f Facts, do []Action) error {
 func (l *Loop) act(ctx context.Context, f Facts, a Action) error {
 	switch a.Verb {
 	case BindVIP:
-		return l.addrs.Bind(ctx, a.Until)
+		return l.addrs.Bind(ctx, a.Until, false)
 	case AnnounceVIP:
 		return l.addrs.Announce(ctx)
 	case ExtendVIP:
