@@ -8,56 +8,18 @@ import (
 	"leasehold/internal/boottime"
 )
 
-// facts reads what is known at this moment. The kernel's lateness is taken off
-// every deadline here, and nowhere else.
+// facts reads what is known at this moment.
 func (l *Loop) facts(stopping bool) Facts {
-	e, v, h := l.elect.State(), l.addrs.State(), l.checks.State()
-	late := l.addrs.Lateness()
-	f := Facts{
-		Now:            l.now(),
-		FreeAt:         e.FreeAt,
-		AdoptUntil:     e.AdoptUntil,
-		ShortUntil:     l.elect.ShortDeadline().Add(-late),
-		Paused:         e.Paused,
-		Long:           e.Long,
-		PauseOver:      e.PauseOver,
-		Yield:          e.Yield,
-		Ended:          e.Over,
-		OthersEligible: e.OthersEligible,
-
-		KernelKnown: v.Known,
-		LinkUp:      v.LinkUp,
-		LinkWhy:     v.LinkWhy,
-		Bound:       v.Bound,
-		Permanent:   v.Permanent,
-		Copies:      len(v.Copies),
-		KernelUntil: v.KernelUntil,
-
-		HealthKnown: h.Known,
-		Healthy:     h.Healthy,
-		HealthWhy:   h.Why,
-
-		LastStanding: l.cfg.LastStanding,
-		Stopping:     stopping,
+	r := Reading{
+		Now: l.now(), Election: l.elect.State(), Short: l.elect.ShortDeadline(),
+		VIP: l.addrs.State(), Lateness: l.addrs.Lateness(), Health: l.checks.State(),
+		LastStanding: l.cfg.LastStanding, Stopping: stopping,
 	}
-	if e.HeldUntil != 0 {
-		f.HeldUntil = e.HeldUntil.Add(-late)
-	}
-	if f.Now.Before(l.bar.until) {
-		f.Barred = l.bar.why
-	}
-	for _, c := range v.Copies {
-		if !c.Right {
-			f.Strays++
-		}
-		if c.Permanent && e.AdoptUntil != 0 { // no lifetime of the last run ends it, only we do
-			f.AdoptUntil = e.AdoptUntil.Add(-late)
-		}
-	}
+	r.Barred, r.RetryBind, r.Asked = l.memory.Barred(r.Now), l.memory.RetryBind(), l.memory.Asked()
 	if l.role != Holder {
-		l.before.note(e)
+		l.before.note(r.Election)
 	}
-	return f
+	return r.Facts()
 }
 
 // memberValue is what this node says of itself in a role.

@@ -41,6 +41,8 @@ type Facts struct {
 	Yield          string // why the holder should hand over although it is well
 	Ended          string // why etcd ended our latest tenure
 	OthersEligible bool
+	Renewed        boottime.Instant // when the request was sent by which etcd last confirmed our tenure
+	Unclean        bool             // the tenure before ours was not released, or nothing is known of one
 
 	// From the kernel.
 	KernelKnown bool // it was read at least once; until then nothing is decided
@@ -52,12 +54,25 @@ type Facts struct {
 	Strays      int              // of those, not as configured
 	KernelUntil boottime.Instant // the kernel removes a VIP no sooner than this
 
+	// From the fence, the kernel's exact end of a tenure.
+	Fenced     bool             // there is one; else lifetimes of whole seconds are all
+	FenceUntil boottime.Instant // it passes the VIP's frames until then; zero: it is shut
+	Claimed    bool             // it was shut by the kernel because somebody else claimed the VIP
+
+	// Of the last foreign claim of the VIP while it was ours.
+	ClaimedAt  boottime.Instant
+	DefendedAt boottime.Instant // when one was last answered
+
 	// From the checks.
 	HealthKnown bool
 	Healthy     bool
 	HealthWhy   string
 
 	Barred string // why this node may not hold although it is well; empty: it may
+
+	// From what was done before.
+	RetryBind boottime.Instant // somebody else answered for the VIP: nothing is bound before then
+	Asked     boottime.Instant // when the tenure was last asked to be confirmed
 
 	// From the configuration and the process.
 	LastStanding bool // keep the VIP when nobody is healthy
@@ -89,11 +104,17 @@ const (
 	Shorten
 	// RestartChecks makes every check pass a full round before it counts.
 	RestartChecks
+	// ConfirmTenure asks etcd whether the tenure is still ours, because somebody
+	// else claims the VIP.
+	ConfirmTenure
+	// DefendVIP opens the fence again until Until and tells the neighbours.
+	DefendVIP
 )
 
 func (v Verb) String() string {
 	return [...]string{
 		"bind", "announce", "extend", "remove", "sweep", "campaign", "withdraw", "resign", "shorten", "restart checks",
+		"confirm", "defend",
 	}[v]
 }
 
@@ -104,6 +125,7 @@ type Action struct {
 	Verb  Verb
 	Until boottime.Instant
 	Why   string
+	Probe bool // BindVIP: ask first whether somebody answers for the VIP
 }
 
 const (

@@ -1,0 +1,79 @@
+package node
+
+import (
+	"time"
+
+	"leasehold/election"
+	"leasehold/internal/boottime"
+	"leasehold/internal/health"
+	"leasehold/vip"
+)
+
+// Reading is everything that a node looks at for one decision, as its sources
+// say it. The loop and the simulation make one from the same sources and have it
+// turned into Facts by the same function.
+type Reading struct {
+	Now      boottime.Instant
+	Election election.State
+	Short    boottime.Instant // when a tenure of the short ttl that is renewed now would end
+	VIP      vip.State
+	Lateness time.Duration // by which the kernel may be late; it changes when the fence comes or goes
+	Health   health.State
+
+	// From the node's Memory.
+	Barred    string           // why the VIP cannot be had here; empty: it can
+	RetryBind boottime.Instant // nothing is bound before then
+	Asked     boottime.Instant // when the tenure was last asked to be confirmed
+
+	LastStanding, Stopping bool
+}
+
+// Facts is the reading in the words of Step. The kernel's lateness is taken off
+// every deadline here, and nowhere else.
+func (r Reading) Facts() Facts {
+	e, v, h := r.Election, r.VIP, r.Health
+	f := Facts{
+		Now:            r.Now,
+		FreeAt:         e.FreeAt,
+		AdoptUntil:     e.AdoptUntil,
+		ShortUntil:     r.Short.Add(-r.Lateness),
+		Paused:         e.Paused,
+		Long:           e.Long,
+		PauseOver:      e.PauseOver,
+		Yield:          e.Yield,
+		Ended:          e.Over,
+		OthersEligible: e.OthersEligible,
+		Renewed:        e.Renewed,
+		Unclean:        e.Unclean,
+
+		KernelKnown: v.Known,
+		LinkUp:      v.LinkUp,
+		LinkWhy:     v.LinkWhy,
+		Bound:       v.Bound,
+		Permanent:   v.Permanent,
+		Copies:      len(v.Copies),
+		KernelUntil: v.KernelUntil,
+
+		HealthKnown: h.Known,
+		Healthy:     h.Healthy,
+		HealthWhy:   h.Why,
+
+		Barred:       r.Barred,
+		RetryBind:    r.RetryBind,
+		Asked:        r.Asked,
+		LastStanding: r.LastStanding,
+		Stopping:     r.Stopping,
+	}
+	if e.HeldUntil != 0 {
+		f.HeldUntil = e.HeldUntil.Add(-r.Lateness)
+	}
+	for _, c := range v.Copies {
+		if !c.Right {
+			f.Strays++
+		}
+		if c.Permanent && e.AdoptUntil != 0 { // no lifetime of the last run ends it, only we do
+			f.AdoptUntil = e.AdoptUntil.Add(-r.Lateness)
+		}
+	}
+	return f
+}
