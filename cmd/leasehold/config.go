@@ -15,7 +15,10 @@ import (
 // Defaults of the configuration file; docs/reference.md gives the reasons.
 const (
 	defaultRunDir   = "/run/leasehold"
+	defaultBPFDir   = "/sys/fs/bpf/leasehold"
 	defaultTTL      = 3 * time.Second
+	defaultFence    = fenceAuto
+	defaultProbe    = 20 * time.Millisecond
 	defaultPriority = 100
 	defaultRefresh  = 30 * time.Second
 )
@@ -31,6 +34,7 @@ type Config struct {
 	File     string
 	Node     string
 	RunDir   string
+	BPFDir   string // where the fences are pinned
 	Log      LogConfig
 	Etcd     EtcdConfig
 	Services []Service
@@ -69,6 +73,8 @@ type Service struct {
 	Name         string
 	VIPs         []VIP
 	TTL          time.Duration
+	Fence        string        // fenceAuto, fenceOff or fenceRequired
+	Probe        time.Duration // how long an answer to the duplicate probe is waited for
 	Priority     int
 	Preempt      bool
 	PreemptDelay time.Duration
@@ -78,6 +84,15 @@ type Service struct {
 
 	line, ttlLine, preemptDelayLine int
 }
+
+// The words for fence in the configuration.
+const (
+	fenceAuto     = "auto"     // the fence where the kernel has it, else lifetimes alone
+	fenceOff      = "off"      // lifetimes alone
+	fenceRequired = "required" // the fence, or this host does not hold
+)
+
+func fenceModes() []string { return []string{fenceAuto, fenceOff, fenceRequired} }
 
 // VIP is one address with where it is written.
 type VIP struct {
@@ -136,7 +151,7 @@ func LoadConfig(file string, hostname func() (string, error)) (*Config, error) {
 // it count from its folder.
 func ParseConfig(file string, b []byte, hostname func() (string, error)) (*Config, error) {
 	r := &report{file: file}
-	cfg := &Config{File: file, RunDir: defaultRunDir, Log: LogConfig{Level: "info"}}
+	cfg := &Config{File: file, RunDir: defaultRunDir, BPFDir: defaultBPFDir, Log: LogConfig{Level: "info"}}
 	dir, err := filepath.Abs(filepath.Dir(file))
 	if err != nil {
 		return nil, Problems{{File: file, What: fmt.Sprintf("its folder: %v", err)}}

@@ -49,12 +49,12 @@ func TestGoodConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := cfg.Services[0]
-	got := fmt.Sprint(cfg.Node, cfg.RunDir, cfg.Log, cfg.Etcd.Endpoints, cfg.Etcd.CA, cfg.Etcd.Cert, cfg.Etcd.Key,
-		s.Name, s.VIPs[0].Spec.String(), s.TTL, s.Priority, s.Preempt, s.PreemptDelay, s.KeepLast, s.Announce.Burst, s.Announce.Refresh)
-	want := fmt.Sprint("db20-024", "/run/leasehold", LogConfig{Level: "info"},
+	got := fmt.Sprint(cfg.Node, cfg.RunDir, cfg.BPFDir, cfg.Log, cfg.Etcd.Endpoints, cfg.Etcd.CA, cfg.Etcd.Cert, cfg.Etcd.Key,
+		s.Name, s.VIPs[0].Spec.String(), s.TTL, s.Fence, s.Probe, s.Priority, s.Preempt, s.PreemptDelay, s.KeepLast, s.Announce.Burst, s.Announce.Refresh)
+	want := fmt.Sprint("db20-024", "/run/leasehold", "/sys/fs/bpf/leasehold", LogConfig{Level: "info"},
 		[]string{"https://10.20.8.50:2379", "https://10.20.8.27:2379", "https://10.20.8.28:2379"},
 		"/etc/leasehold/ca.pem", "/etc/leasehold/node.pem", "/etc/leasehold/node.key",
-		"mysql", "10.20.8.188/24 dev eth0 label eth0:1", 3*time.Second, 100, false, time.Duration(0), false, defaultBurst(), defaultRefresh)
+		"mysql", "10.20.8.188/24 dev eth0 label eth0:1", 3*time.Second, "auto", 20*time.Millisecond, 100, false, time.Duration(0), false, defaultBurst(), defaultRefresh)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -88,6 +88,17 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// off is a word here and no flag: YAML 1.2, unlike 1.1, has true and false only.
+func TestFenceKeys(t *testing.T) {
+	cfg, err := parse(strings.Replace(with(t, "ttl: 3s", "fence: off\n    probe: 50ms"), "node:", "bpf_dir: /run/bpf/lh/\nnode:", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := cfg.Services[0]; s.Fence != fenceOff || s.Probe != 50*time.Millisecond || cfg.BPFDir != "/run/bpf/lh" {
+		t.Errorf("fence %q, probe %s, bpf_dir %q", s.Fence, s.Probe, cfg.BPFDir)
+	}
+}
+
 // Each bad configuration is refused with its line, and the message says what to do.
 func TestRefused(t *testing.T) {
 	const vips = `    vips: ["10.20.8.188/24 dev eth0 label eth0:1"]`
@@ -112,7 +123,7 @@ func TestRefused(t *testing.T) {
 		"key cut short":           {with(t, "priority:", "prio:"), 9, []string{`did you mean "priority"?`}},
 		"unknown key in a check":  {with(t, "timeout: 1s", "time_out: 1s"), 13, []string{`unknown key "time_out" in checks.mysql`, `did you mean "timeout"?`}},
 		"unknown kind of check":   {with(t, "- process:", "- proc:"), 12, []string{`unknown key "proc"`, `did you mean "process"?`}},
-		"key like nothing at all": {with(t, "node: db20-024", "xyzzyplugh: 1"), 1, []string{`unknown key "xyzzyplugh" in the file; it takes etcd, log, node, run_dir, services`}},
+		"key like nothing at all": {with(t, "node: db20-024", "xyzzyplugh: 1"), 1, []string{`unknown key "xyzzyplugh" in the file; it takes bpf_dir, etcd, log, node, run_dir, services`}},
 
 		"ttl that leaves no room": {with(t, "ttl: 3s", "ttl: 2s"), 8, []string{
 			"2s × 0.99/1.01", "50ms", "1s (the kernel removes an address up to that late) = 910ms", "less 400ms", "leaves 510ms", "write ttl: 3s or more",
@@ -123,6 +134,13 @@ func TestRefused(t *testing.T) {
 		"ttl that is no time":     {with(t, "ttl: 3s", "ttl: fast"), 8, []string{`"fast" is not a length of time`, "500ms"}},
 		"ttl negative":            {with(t, "ttl: 3s", "ttl: -3s"), 8, []string{"not a length of time"}},
 		"ttl empty":               {with(t, "ttl: 3s", "ttl:"), 8, []string{"ttl has no value"}},
+		"fence unknown":           {with(t, "ttl: 3s", "fence: always"), 8, []string{`fence: "always"`, "write one of auto, off, required"}},
+		"fence misspelt":          {with(t, "ttl: 3s", "fence: require"), 8, []string{`did you mean "required"?`}},
+		"fence a flag":            {with(t, "ttl: 3s", "fence: false"), 8, []string{"fence is the value \"false\""}},
+		"probe of nothing":        {with(t, "ttl: 3s", "probe: 0s"), 8, []string{"0s is not over 0s", "write probe: 20ms"}},
+		"probe for long":          {with(t, "ttl: 3s", "probe: 1001ms"), 8, []string{"1.001s", "up to 1s", "write probe: 20ms"}},
+		"probe without unit":      {with(t, "ttl: 3s", "probe: 20"), 8, []string{"probe: 20 has no unit", "20ms"}},
+		"bpf_dir relative":        {with(t, "node: db20-024", "bpf_dir: bpf"), 1, []string{`"bpf" is not an absolute path`, "write bpf_dir: /sys/fs/bpf/leasehold"}},
 		"priority 0":              {with(t, "priority: 100", "priority: 0"), 9, []string{"0 is not from 1 to 254", "RFC 9568"}},
 		"priority huge":           {with(t, "priority: 100", "priority: 99999999999999999999"), 9, []string{"priority"}},
 		"priority a word":         {with(t, "priority: 100", "priority: high"), 9, []string{"whole number from 1 to 254"}},

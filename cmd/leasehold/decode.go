@@ -45,6 +45,7 @@ func (d configDecoder) decode(b []byte, cfg *Config) {
 	d.document(b, keys{
 		"node":     d.text("node", func(s string, at int) { cfg.Node = s; d.name("node", s, at) }),
 		"run_dir":  d.path("run_dir", func(s string, _ int) { cfg.RunDir = s }),
+		"bpf_dir":  d.text("bpf_dir", func(s string, at int) { d.bpfDir(s, at, cfg) }),
 		"log":      func(n ast.Node) { d.log(n, &cfg.Log) },
 		"etcd":     once("etcd", func(n ast.Node) { d.etcd(n, &cfg.Etcd) }),
 		"services": once("services", func(n ast.Node) { d.services(n, cfg) }),
@@ -58,6 +59,15 @@ func (d configDecoder) decode(b []byte, cfg *Config) {
 	if !seen["services"] {
 		d.problem(0, "services is missing, and there is nothing to do without one; see docs/reference.md for an example")
 	}
+}
+
+// bpfDir takes no path that counts from the file's folder: that is on no bpffs.
+func (d configDecoder) bpfDir(s string, at int, cfg *Config) {
+	if !filepath.IsAbs(s) {
+		d.problem(at, "bpf_dir: %q is not an absolute path, and the fence is pinned on a bpffs, which is mounted somewhere else; write bpf_dir: %s", s, defaultBPFDir)
+		return
+	}
+	cfg.BPFDir = filepath.Clean(s)
 }
 
 func (d configDecoder) log(n ast.Node, out *LogConfig) {
@@ -93,7 +103,7 @@ func (d configDecoder) services(n ast.Node, cfg *Config) {
 	d.pairs(n, "services", func(name string, at int, value ast.Node) {
 		found = true
 		s := Service{
-			Name: name, TTL: defaultTTL, Priority: defaultPriority, line: at, ttlLine: at,
+			Name: name, TTL: defaultTTL, Fence: defaultFence, Probe: defaultProbe, Priority: defaultPriority, line: at, ttlLine: at,
 			Announce: vip.Schedule{Burst: defaultBurst(), Refresh: defaultRefresh},
 		}
 		d.name("service", name, at)
@@ -114,7 +124,9 @@ func (d configDecoder) service(n ast.Node, s *Service) {
 			hasVIPs = true
 			d.list("vips", `["10.20.8.188/24 dev eth0 label eth0:1"]`, d.text("vips", func(text string, at int) { d.vip(text, at, s) }))(n)
 		},
-		"ttl": d.duration("ttl", func(v time.Duration, at int) { s.TTL, s.ttlLine = v, at }),
+		"ttl":   d.duration("ttl", func(v time.Duration, at int) { s.TTL, s.ttlLine = v, at }),
+		"fence": d.word("fence", fenceModes(), func(v string) { s.Fence = v }),
+		"probe": d.duration("probe", func(v time.Duration, at int) { d.probe(v, at, s) }),
 		"priority": d.number("priority", 1, 254, "the best eligible node is the one with the highest; 0 and 255 mean something else in VRRP, see RFC 9568 section 5.2.4",
 			func(v int) { s.Priority = v }),
 		"preempt":       d.flag("preempt", func(v bool, _ int) { s.Preempt = v }),
@@ -130,6 +142,17 @@ func (d configDecoder) service(n ast.Node, s *Service) {
 	if !hasVIPs && len(d.problems) == before {
 		d.problem(s.line, `%s has no vips, and there is nothing to hold without one; write vips: ["10.20.8.188/24 dev eth0"]`, where)
 	}
+}
+
+// probe bounds the wait for a duplicate: it comes before the VIP answers.
+func (d configDecoder) probe(v time.Duration, at int, s *Service) {
+	const longest = time.Second
+	if v <= 0 || v > longest {
+		d.problem(at, "services.%s.probe: %s is not over 0s and up to %s: every take-over after an unclean end waits that long for the answer of a host that has the VIP as well; "+
+			"write probe: %s (a neighbour answers in under 1ms)", s.Name, v, longest, defaultProbe)
+		return
+	}
+	s.Probe = v
 }
 
 func (d configDecoder) vip(text string, at int, s *Service) {
