@@ -80,7 +80,7 @@ func (s *Service) summary(w io.Writer) {
 	for _, v := range s.VIPs {
 		say("vip", "%s", v.Spec)
 	}
-	say("ttl", "%s, renewed every %s; %s", s.TTL, round(renewal(s.TTL)), ridesOut(s.TTL))
+	say("ttl", "%s, renewed every %s; %s", s.TTL, round(renewal(s.TTL)), ridesOut(s.TTL, fenceLateness))
 	preempt := "does not take the VIP from a healthy holder"
 	if s.Preempt {
 		preempt = "takes the VIP from a holder of lower priority"

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"leasehold/internal/health"
 	"leasehold/vip"
 )
@@ -17,7 +19,7 @@ const (
 	defaultRunDir   = "/run/leasehold"
 	defaultBPFDir   = "/sys/fs/bpf/leasehold"
 	defaultTTL      = 3 * time.Second
-	defaultFence    = fenceAuto
+	defaultFence    = vip.FenceAuto
 	defaultProbe    = 20 * time.Millisecond
 	defaultPriority = 100
 	defaultRefresh  = 30 * time.Second
@@ -73,7 +75,7 @@ type Service struct {
 	Name         string
 	VIPs         []VIP
 	TTL          time.Duration
-	Fence        string        // fenceAuto, fenceOff or fenceRequired
+	Fence        vip.FenceMode
 	Probe        time.Duration // how long an answer to the duplicate probe is waited for
 	Priority     int
 	Preempt      bool
@@ -84,15 +86,6 @@ type Service struct {
 
 	line, ttlLine, preemptDelayLine int
 }
-
-// The words for fence in the configuration.
-const (
-	fenceAuto     = "auto"     // the fence where the kernel has it, else lifetimes alone
-	fenceOff      = "off"      // lifetimes alone
-	fenceRequired = "required" // the fence, or this host does not hold
-)
-
-func fenceModes() []string { return []string{fenceAuto, fenceOff, fenceRequired} }
 
 // VIP is one address with where it is written.
 type VIP struct {
@@ -115,6 +108,18 @@ func (s *Service) specs() []vip.Spec {
 		specs[i] = v.Spec
 	}
 	return specs
+}
+
+// vipConfig is what package vip has to know of a service.
+func (s *Service) vipConfig(cfg *Config, log hclog.Logger) vip.Config {
+	c := vip.Config{
+		VIPs: s.specs(), Announce: s.Announce, ResetClients: true,
+		Fence: s.Fence, BPFDir: cfg.BPFDir, Probe: s.Probe, Log: log,
+	}
+	if c.Fence == vip.FenceAuto && needsFence(s.TTL) {
+		c.Fence = vip.FenceRequired // nothing else ends a tenure that short
+	}
+	return c
 }
 
 // prefixes returns the VIPs as people write them.

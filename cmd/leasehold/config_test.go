@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"leasehold/vip"
 )
 
 func testHost() (string, error) { return "db20-024", nil }
@@ -54,7 +56,7 @@ func TestGoodConfig(t *testing.T) {
 	want := fmt.Sprint("db20-024", "/run/leasehold", "/sys/fs/bpf/leasehold", LogConfig{Level: "info"},
 		[]string{"https://10.20.8.50:2379", "https://10.20.8.27:2379", "https://10.20.8.28:2379"},
 		"/etc/leasehold/ca.pem", "/etc/leasehold/node.pem", "/etc/leasehold/node.key",
-		"mysql", "10.20.8.188/24 dev eth0 label eth0:1", 3*time.Second, "auto", 20*time.Millisecond, 100, false, time.Duration(0), false, defaultBurst(), defaultRefresh)
+		"mysql", "10.20.8.188/24 dev eth0 label eth0:1", 3*time.Second, vip.FenceAuto, 20*time.Millisecond, 100, false, time.Duration(0), false, defaultBurst(), defaultRefresh)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -94,8 +96,23 @@ func TestFenceKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := cfg.Services[0]; s.Fence != fenceOff || s.Probe != 50*time.Millisecond || cfg.BPFDir != "/run/bpf/lh" {
+	if s := cfg.Services[0]; s.Fence != vip.FenceOff || s.Probe != 50*time.Millisecond || cfg.BPFDir != "/run/bpf/lh" {
 		t.Errorf("fence %q, probe %s, bpf_dir %q", s.Fence, s.Probe, cfg.BPFDir)
+	}
+}
+
+// A ttl that lifetimes cannot guard makes auto a must.
+func TestFenceOfTheVIPs(t *testing.T) {
+	for text, want := range map[string]vip.FenceMode{
+		"ttl: 3s": vip.FenceAuto, "ttl: 2999ms": vip.FenceRequired, "ttl: 3s\n    fence: off": vip.FenceOff, "ttl: 1h\n    fence: required": vip.FenceRequired,
+	} {
+		cfg, err := parse(with(t, "ttl: 3s", text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := cfg.Services[0].vipConfig(cfg, nil); c.Fence != want || c.BPFDir != defaultBPFDir || c.Probe != defaultProbe {
+			t.Errorf("%s: fence %s, dir %s, probe %s; want %s", text, c.Fence, c.BPFDir, c.Probe, want)
+		}
 	}
 }
 
@@ -125,10 +142,11 @@ func TestRefused(t *testing.T) {
 		"unknown kind of check":   {with(t, "- process:", "- proc:"), 12, []string{`unknown key "proc"`, `did you mean "process"?`}},
 		"key like nothing at all": {with(t, "node: db20-024", "xyzzyplugh: 1"), 1, []string{`unknown key "xyzzyplugh" in the file; it takes bpf_dir, etcd, log, node, run_dir, services`}},
 
-		"ttl that leaves no room": {with(t, "ttl: 3s", "ttl: 2s"), 8, []string{
-			"2s × 0.99/1.01", "50ms", "1s (the kernel removes an address up to that late) = 910ms", "less 400ms", "leaves 510ms", "write ttl: 3s or more",
+		"ttl that leaves no room": {with(t, "ttl: 3s", "ttl: 2s\n    fence: off"), 8, []string{
+			"2s × 0.99/1.01", "50ms", "1s (the kernel removes an address up to that late) = 910ms", "less 400ms", "leaves 510ms", "write ttl: 3s or more, or fence: auto",
 		}},
-		"ttl just under":          {with(t, "ttl: 3s", "ttl: 2999ms"), 8, []string{"write ttl: 3s or more"}},
+		"ttl just under":          {with(t, "ttl: 3s", "fence: off\n    ttl: 2999ms"), 9, []string{"write ttl: 3s or more"}},
+		"ttl under all":           {with(t, "ttl: 3s", "ttl: 499ms"), 8, []string{"even behind a fence", "write ttl: 500ms or more"}},
 		"ttl too long":            {with(t, "ttl: 3s", "ttl: 2h"), 8, []string{"over 1h0m0s", "leasehold pause"}},
 		"ttl without unit":        {with(t, "ttl: 3s", "ttl: 3"), 8, []string{"has no unit", "write 3s"}},
 		"ttl that is no time":     {with(t, "ttl: 3s", "ttl: fast"), 8, []string{`"fast" is not a length of time`, "500ms"}},
@@ -222,7 +240,7 @@ func containsAll(s string, parts []string) bool {
 
 // All that is wrong is listed at once, in the order of the lines.
 func TestAllProblemsAreListed(t *testing.T) {
-	text := strings.NewReplacer("node: db20-024", "nod: x", "10.20.8.188/24", "10.20.8.188", "ttl: 3s", "ttl: 1s", "fall: 2", "fal: 2").Replace(good)
+	text := strings.NewReplacer("node: db20-024", "nod: x", "10.20.8.188/24", "10.20.8.188", "ttl: 3s", "ttl: 100ms", "fall: 2", "fal: 2").Replace(good)
 	_, err := parse(text)
 	var ps Problems
 	if !errors.As(err, &ps) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,7 +126,7 @@ func (d configDecoder) service(n ast.Node, s *Service) {
 			d.list("vips", `["10.20.8.188/24 dev eth0 label eth0:1"]`, d.text("vips", func(text string, at int) { d.vip(text, at, s) }))(n)
 		},
 		"ttl":   d.duration("ttl", func(v time.Duration, at int) { s.TTL, s.ttlLine = v, at }),
-		"fence": d.word("fence", fenceModes(), func(v string) { s.Fence = v }),
+		"fence": d.word("fence", fenceWords(), func(v string) { s.Fence = fenceModes()[slices.Index(fenceWords(), v)] }),
 		"probe": d.duration("probe", func(v time.Duration, at int) { d.probe(v, at, s) }),
 		"priority": d.number("priority", 1, 254, "the best eligible node is the one with the highest; 0 and 255 mean something else in VRRP, see RFC 9568 section 5.2.4",
 			func(v int) { s.Priority = v }),
@@ -142,6 +143,19 @@ func (d configDecoder) service(n ast.Node, s *Service) {
 	if !hasVIPs && len(d.problems) == before {
 		d.problem(s.line, `%s has no vips, and there is nothing to hold without one; write vips: ["10.20.8.188/24 dev eth0"]`, where)
 	}
+}
+
+func fenceModes() []vip.FenceMode {
+	return []vip.FenceMode{vip.FenceAuto, vip.FenceOff, vip.FenceRequired}
+}
+
+// fenceWords are the words for fenceModes.
+func fenceWords() []string {
+	var words []string
+	for _, m := range fenceModes() {
+		words = append(words, m.String())
+	}
+	return words
 }
 
 // probe bounds the wait for a duplicate: it comes before the VIP answers.

@@ -90,19 +90,19 @@ func (a *app) releaseHere(ctx context.Context, cfg *Config, services []Service) 
 	defer func() { _ = lock.Close() }() // gives the lock back, and nothing was written
 	for i := range services {
 		s := &services[i]
-		if err := a.releaseService(ctx, s); err != nil {
+		if err := a.releaseService(ctx, cfg, s); err != nil {
 			return fmt.Errorf("release %s: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
-func (a *app) releaseService(ctx context.Context, s *Service) error {
+func (a *app) releaseService(ctx context.Context, cfg *Config, s *Service) error {
 	before, err := vip.Read(s.specs())
 	if err != nil {
 		return err
 	}
-	set, err := vip.New(vip.Config{VIPs: s.specs(), Announce: s.Announce, ResetClients: true, Log: hclog.NewNullLogger()})
+	set, err := vip.New(s.vipConfig(cfg, hclog.NewNullLogger()))
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		log := log.With("service", s.Name)
-		set, err := vip.New(vip.Config{VIPs: s.specs(), Announce: s.Announce, ResetClients: true, Log: log.Named("vip")})
+		set, err := vip.New(s.vipConfig(cfg, log.Named("vip")))
 		if err != nil {
 			return units, fmt.Errorf("service %s: %w", s.Name, err)
 		}
@@ -112,7 +112,7 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 			return units, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 		u.candidate = election.New(election.Config{
-			Service: s.Name, Node: cfg.Node, TTL: s.TTL, Margin: kernelMargin,
+			Service: s.Name, Node: cfg.Node, TTL: s.TTL, Margin: tenureMargin,
 			Priority: s.Priority, Preempt: s.Preempt, PreemptDelay: s.PreemptDelay,
 			VIPs: s.prefixes(), Version: versionText(), StateFile: filepath.Join(cfg.RunDir, s.Name+".json"),
 		}, cluster, log.Named("election"))

@@ -141,10 +141,12 @@ func parseEndpoint(text string, tls bool) (endpoint, why string) {
 }
 
 func validateService(r *report, s *Service) {
-	if why := checkTTL(s.TTL); why != "" {
+	if why := checkTTL(s.TTL, s.Fence); why != "" {
 		r.problem(s.ttlLine, "services.%s.%s", s.Name, why)
-	} else if note := noteTTL(s.TTL); note != "" {
-		r.note(s.ttlLine, "services.%s.%s", s.Name, note)
+	} else {
+		for _, note := range notesTTL(s.TTL, s.Fence) {
+			r.note(s.ttlLine, "services.%s.%s", s.Name, note)
+		}
 	}
 	if s.PreemptDelay > 0 && !s.Preempt {
 		r.problem(s.preemptDelayLine, "services.%s.preempt_delay does nothing without preempt: true; write that, or take the line out", s.Name)
