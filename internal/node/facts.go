@@ -1,148 +1,120 @@
 package node
 
-import (
-	"fmt"
-	"time"
+import "leasehold/internal/boottime"
 
-	"leasehold/election"
-	"leasehold/internal/boottime"
+// Role is a node's part in a service.
+type Role uint8
+
+const (
+	// Standby neither holds the VIP nor asks for it.
+	Standby Role = iota
+	// Candidate asks for the VIP.
+	Candidate
+	// Holder has the VIP on its host.
+	Holder
 )
 
-// facts reads what is known at this moment.
-func (l *Loop) facts(stopping bool) Facts {
-	r := Reading{
-		Now: l.now(), Election: l.elect.State(), Short: l.elect.ShortDeadline(),
-		VIP: l.addrs.State(), Lateness: l.addrs.Lateness(), Health: l.checks.State(),
-		LastStanding: l.cfg.LastStanding, Stopping: stopping,
-	}
-	r.Barred, r.RetryBind, r.Asked = l.memory.Barred(r.Now), l.memory.RetryBind(), l.memory.Asked()
-	if l.role != Holder {
-		l.before.note(r.Election)
-	}
-	return r.Facts()
+func (r Role) String() string { return [...]string{"standby", "candidate", "holder"}[r] }
+
+// Facts is what a node knows at one moment. Facts are levels: a lost or doubled
+// report changes nothing, and the zero Facts lead to doing nothing.
+type Facts struct {
+	Now boottime.Instant
+
+	// From etcd.
+	HeldUntil      boottime.Instant // end of our tenure, the kernel's lateness taken off; zero: none
+	FreeAt         boottime.Instant // when we may take over; zero: not as things stand
+	AdoptUntil     boottime.Instant // until when the VIP of an earlier run may stay; zero: not
+	ShortUntil     boottime.Instant // what HeldUntil would be on a tenure of the short ttl from now on
+	Paused         bool
+	Long           bool   // the tenure covers the pause
+	PauseOver      bool   // it does, but the pause is gone
+	Yield          string // why the holder should hand over although it is well
+	Ended          string // why etcd ended our latest tenure
+	OthersEligible bool
+	Renewed        boottime.Instant // when the request was sent by which etcd last confirmed our tenure
+	Unclean        bool             // the tenure before ours was not released, or nothing is known of one
+
+	// From the kernel.
+	KernelKnown bool // it was read at least once; until then nothing is decided
+	LinkUp      bool
+	LinkWhy     string
+	Bound       bool             // every VIP is there as configured, with a finite lifetime
+	Permanent   bool             // somebody made its lifetime infinite
+	Copies      int              // of a VIP, anywhere on this host
+	Strays      int              // of those, not as configured
+	KernelUntil boottime.Instant // the kernel removes a VIP no sooner than this
+
+	// From the fence, the kernel's exact end of a tenure.
+	Fenced     bool             // there is one; else lifetimes of whole seconds are all
+	FenceUntil boottime.Instant // it passes the VIP's frames until then; zero: it is shut
+	Claimed    bool             // it was shut by the kernel because somebody else claimed the VIP
+
+	// Of the last foreign claim of the VIP while it was ours.
+	ClaimedAt  boottime.Instant
+	DefendedAt boottime.Instant // when one was last answered
+
+	// From the checks.
+	HealthKnown bool
+	Healthy     bool
+	HealthWhy   string
+
+	Barred string // why this node may not hold although it is well; empty: it may
+
+	// From what was done before.
+	RetryBind boottime.Instant // somebody else answered for the VIP: nothing is bound before then
+	Asked     boottime.Instant // when the tenure was last asked to be confirmed
+
+	// From the configuration and the process.
+	LastStanding bool // keep the VIP when nobody is healthy
+	Stopping     bool
 }
 
-// memberValue is what this node says of itself in a role.
-func (l *Loop) memberValue(r Role, f Facts) election.MemberValue {
-	m := election.MemberValue{
-		Node: l.cfg.Node, Priority: l.cfg.Priority, Preempt: l.cfg.Preempt, Version: l.cfg.Version, Since: l.member.Since,
-	}
-	m.Eligible, m.Why = Eligible(r, f)
-	if m.Eligible != l.member.Eligible || m.Why != l.member.Why || m.Since.IsZero() {
-		m.Since = time.Now().UTC().Truncate(time.Millisecond)
-	}
-	return m
+// Verb is what an Action does.
+type Verb uint8
+
+const (
+	// BindVIP adds the VIPs, or puts right what is there.
+	BindVIP Verb = iota
+	// AnnounceVIP tells the neighbours.
+	AnnounceVIP
+	// ExtendVIP gives the VIPs a lifetime up to Until.
+	ExtendVIP
+	// RemoveVIP resets the clients, shuts the fence and deletes every copy, by Until.
+	RemoveVIP
+	// SweepStrays deletes the copies that are not as configured.
+	SweepStrays
+	// Campaign asks for the VIP.
+	Campaign
+	// Withdraw no longer asks for it.
+	Withdraw
+	// Resign lets a successor in.
+	Resign
+	// Shorten puts the tenure back on the short lease, the kernel's deadline being
+	// Until already.
+	Shorten
+	// RestartChecks makes every check pass a full round before it counts.
+	RestartChecks
+	// ConfirmTenure asks etcd whether the tenure is still ours, because somebody
+	// else claims the VIP.
+	ConfirmTenure
+	// DefendVIP opens the fence again until Until and tells the neighbours.
+	DefendVIP
+)
+
+func (v Verb) String() string {
+	return [...]string{
+		"bind", "announce", "extend", "remove", "sweep", "campaign", "withdraw", "resign", "shorten", "restart checks",
+		"confirm", "defend",
+	}[v]
 }
 
-// say keeps the member key in step.
-func (l *Loop) say(f Facts) {
-	if !f.KernelKnown {
-		return
-	}
-	l.member = l.memberValue(l.role, f)
-	l.elect.Say(l.member)
-}
-
-// predecessor is the tenure before ours, as it was when we last looked: what the
-// history's line about our own is made of.
-type predecessor struct {
-	epoch int64
-	node  string
-	why   string
-	seen  boottime.Instant
-}
-
-func (p *predecessor) note(e election.State) {
-	t, h := e.View.Tenure, e.View.Holder
-	if t == nil || e.HeldUntil != 0 {
-		return
-	}
-	if t.State == election.TenureReleased {
-		*p = predecessor{epoch: t.Epoch, node: t.Node, why: t.Why, seen: t.Seen}
-		return
-	}
-	if p.epoch != t.Epoch {
-		*p = predecessor{epoch: t.Epoch, node: t.Node, why: "lease of " + t.Node + " ran out", seen: t.Seen}
-	}
-	if h != nil {
-		p.seen = h.Seen
-	}
-}
-
-// changed books a change of role and tells everybody.
-func (l *Loop) changed(f Facts, next Role, do []Action, took time.Duration) {
-	e := l.elect.State()
-	from := l.role
-	l.role, l.since = next, time.Now()
-	l.why = whyOf(f, next, do)
-	level := hclogLevel(from, next)
-	l.log.Log(level, "role changed", "from", from.String(), "to", next.String(), "why", l.why, "epoch", e.Epoch,
-		"ms", fmt.Sprintf("%.1f", float64(took.Microseconds())/1000))
-	l.tell(f)
-	if next == Holder && e.Epoch > l.before.epoch {
-		l.elect.Record(election.HistoryValue{
-			Epoch: e.Epoch, From: l.before.node, To: l.cfg.Node, Why: or(l.before.why, "first tenure"),
-			GapMS: l.gap(), At: l.since.UTC().Truncate(time.Millisecond),
-		})
-	}
-}
-
-// gap is the time from the last sign of the tenure before to our announcement,
-// as far as this node could see it.
-func (l *Loop) gap() float64 {
-	if l.before.seen == 0 {
-		return 0
-	}
-	return float64(l.now().Sub(l.before.seen).Microseconds()) / 1000
-}
-
-// whyOf is the reason of a change of role, for people.
-func whyOf(f Facts, next Role, do []Action) string {
-	for _, a := range do {
-		if a.Why != "" {
-			return a.Why
-		}
-	}
-	switch {
-	case next == Holder && f.Copies > 0:
-		return "the tenure of the last run is still ours"
-	case next == Holder:
-		return "took over"
-	case next == Candidate:
-		return "the VIP is free"
-	}
-	return or(f.unfit(), "another node holds")
-}
-
-// tell puts the role in words for the service manager.
-func (l *Loop) tell(f Facts) {
-	if l.hooks.Role == nil {
-		return
-	}
-	e := l.elect.State()
-	switch {
-	case l.role == Holder && f.Paused:
-		l.hooks.Role(l.cfg.Service, fmt.Sprintf("holder, epoch %d, HA paused", e.Epoch))
-	case l.role == Holder:
-		l.hooks.Role(l.cfg.Service, fmt.Sprintf("holder, epoch %d", e.Epoch))
-	default:
-		l.hooks.Role(l.cfg.Service, l.role.String()+": "+or(l.standing(f, e), "waiting"))
-	}
-}
-
-// standing says what a node that does not hold waits for.
-func (l *Loop) standing(f Facts, e election.State) string {
-	switch {
-	case f.unfit() != "":
-		return f.unfit()
-	case !e.Known:
-		return "etcd was not reached yet"
-	case f.Paused:
-		return "HA is paused"
-	case e.View.Holder != nil:
-		return e.View.Holder.Node + " holds"
-	case f.FreeAt != 0 && f.Now.Before(f.FreeAt):
-		return fmt.Sprintf("the last tenure may run for another %s", f.FreeAt.Sub(f.Now).Round(time.Millisecond))
-	}
-	return ""
+// Action is one effect. The order of actions is the contract: each is done
+// before the next begins, and when one fails the rest are skipped and the role
+// stays.
+type Action struct {
+	Verb  Verb
+	Until boottime.Instant
+	Why   string
+	Probe bool // BindVIP: ask first whether somebody answers for the VIP
 }

@@ -88,7 +88,7 @@ func inWorld(t *testing.T, test func(*world)) {
 				Alive:   func(string) { w.mu.Lock(); defer w.mu.Unlock(); w.alive = append(w.alive, w.since()) },
 				Role:    func(_, s string) { w.mu.Lock(); defer w.mu.Unlock(); w.status = append(w.status, s) },
 			}, hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()}))
-		w.loop.now = w.now
+		w.loop.hands.Now = w.now
 		test(w)
 	})
 }
@@ -236,6 +236,10 @@ func (e fakeElector) Shorten(epoch int64, until boottime.Instant) {
 	e.set(func() { e.elect.HeldUntil, e.elect.Long, e.elect.PauseOver = until, false, false })
 }
 
+func (e fakeElector) Confirm(after boottime.Instant) {
+	_ = e.note(fmt.Sprintf("confirm after %v", after.Sub(t0)), 0)
+}
+
 func (e fakeElector) ShortDeadline() boottime.Instant { return election.Deadline(e.now(), ttl, margin) }
 
 func (e fakeElector) Record(h election.HistoryValue) {
@@ -264,6 +268,10 @@ func (a fakeAddresses) Bind(_ context.Context, until boottime.Instant, _ bool) e
 		signal(a.addrsChanged)
 	}
 	return err
+}
+
+func (a fakeAddresses) Defend(_ context.Context, until boottime.Instant) error {
+	return a.note("defend", until)
 }
 
 func (a fakeAddresses) Extend(_ context.Context, until boottime.Instant) error {

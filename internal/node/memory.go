@@ -1,13 +1,23 @@
 package node
 
 import (
+	"errors"
 	"slices"
 	"time"
 
+	"leasehold/election"
 	"leasehold/internal/boottime"
+	"leasehold/vip"
 )
 
 const (
+	// heartbeat is the longest that a node rests: the watchdog is fed by it.
+	heartbeat = 500 * time.Millisecond
+
+	// again is the pause after actions, whose effects the kernel tells us of, and
+	// after one that failed.
+	again = 20 * time.Millisecond
+
 	// giveUp is how long a node tries to bind the VIP before it lets another try:
 	// what passes by itself (an interface that is being set up) takes less.
 	giveUp = time.Second
@@ -15,30 +25,58 @@ const (
 	// barFor is how long it then leaves the VIP to others. Long against giveUp, so
 	// that two nodes that cannot bind it do not pass it to and fro.
 	barFor = time.Minute
+
+	// claimWait is how long a stop in a pause waits for etcd to confirm a tenure
+	// that somebody else claims: one try at each of several endpoints.
+	claimWait = 2 * time.Second
 )
 
 // Memory is what a node remembers from turn to turn beside its role: how the
-// actions before ended. It has no clock and does nothing. The zero Memory is that
-// of a node that has done nothing yet.
+// actions before ended, and what it last said of itself. It has no clock and does
+// nothing.
 type Memory struct {
+	cfg Config
+
 	failing boottime.Instant // since when binding fails; zero: it does not
 	until   boottime.Instant // barred until then
 	why     string
 
-	retry boottime.Instant
-	asked boottime.Instant
+	retry     boottime.Instant
+	duplicate string // who answered for the VIP when it was to be bound; empty: nobody
+	asked     boottime.Instant
+
+	member election.MemberValue
 }
 
-// Note books how a turn ended: what Step wanted, and the error of the action that
-// failed.
+// NewMemory returns that of a node that has done nothing yet.
+func NewMemory(cfg Config) *Memory { return &Memory{cfg: cfg} }
+
+// Fill adds to a reading what the node remembers.
+func (m *Memory) Fill(r *Reading) {
+	r.LastStanding, r.RetryBind, r.Asked, r.Barred = m.cfg.LastStanding, m.retry, m.asked, ""
+	if r.Now.Before(m.until) {
+		r.Barred = m.why
+	}
+}
+
+// Note books how a turn ended: what Step wanted for these facts, and the error of
+// the action that failed.
 func (m *Memory) Note(f Facts, do []Action, err error) {
 	if has(do, ConfirmTenure) {
 		m.asked = f.Now
 	}
-	switch {
+	if f.HeldUntil == 0 || err == nil && has(do, BindVIP) {
+		m.retry, m.duplicate = 0, ""
+	}
+	switch dup := (*vip.DuplicateError)(nil); {
 	case err == nil:
 		m.failing = 0
-	case !has(do, BindVIP):
+	case !has(do, BindVIP), errors.Is(err, vip.ErrClaimed):
+	case errors.As(err, &dup):
+		// It is no fault of this host, and any other of ours would find the same:
+		// to bar it would send the tenure round and round. Whoever answers may hold
+		// a tenure of the configured ttl that he believes in; then it is over.
+		m.failing, m.retry, m.duplicate = 0, f.Now.Add(m.cfg.TTL), dup.Error()
 	case m.failing == 0:
 		m.failing = f.Now
 	case f.Now.Sub(m.failing) >= giveUp && f.OthersEligible && !f.Paused:
@@ -48,39 +86,48 @@ func (m *Memory) Note(f Facts, do []Action, err error) {
 	}
 }
 
-// Barred says why this node leaves the VIP to others; empty: it does not.
-func (m *Memory) Barred(now boottime.Instant) string {
-	if now.Before(m.until) {
-		return m.why
-	}
-	return ""
-}
-
-// RetryBind is when the VIP may be bound again; zero: at any time.
-func (m *Memory) RetryBind() boottime.Instant { return m.retry }
-
-// Asked is when the tenure was last asked to be confirmed; zero: never.
-func (m *Memory) Asked() boottime.Instant { return m.asked }
-
-// lasting reports that binding has failed for longer than what passes by itself.
-func (m *Memory) lasting(now boottime.Instant) bool {
-	return m.failing != 0 && now.Sub(m.failing) >= giveUp
-}
-
-// Pause is how long a node in this role rests after a turn unless something
+// Rest is how long a node in this role does nothing after a turn unless something
 // happens: acted when Step wanted anything, ok when all of it was done.
-func (m *Memory) Pause(r Role, f Facts, now boottime.Instant, acted, ok bool) time.Duration {
+func (m *Memory) Rest(r Role, f Facts, now boottime.Instant, acted, ok bool) time.Duration {
 	d := heartbeat
 	if at := Wake(r, f); at != 0 {
 		d = min(d, max(at.Sub(now), time.Millisecond))
 	}
 	switch {
-	case !ok && m.lasting(f.Now):
+	case !ok && m.failing != 0 && f.Now.Sub(m.failing) >= giveUp:
 		d = min(d, 10*again) // nobody else can have it: go on, but not in everybody's log
 	case acted || !ok:
 		d = min(d, again)
 	}
 	return d
+}
+
+// Member is what this node says of itself in a role, at that time of day.
+func (m *Memory) Member(r Role, f Facts, wall time.Time) election.MemberValue {
+	v := election.MemberValue{
+		Node: m.cfg.Node, Priority: m.cfg.Priority, Preempt: m.cfg.Preempt, Version: m.cfg.Version, Since: m.member.Since,
+	}
+	v.Eligible, v.Why = Eligible(r, f)
+	if v.Eligible != m.member.Eligible || v.Why != m.member.Why || v.Since.IsZero() {
+		v.Since = wall.UTC().Truncate(time.Millisecond)
+	}
+	m.member = v
+	return v
+}
+
+// Finished reports whether a stopping node in this role has nothing left to do,
+// and whether it leaves the VIP where it is: while HA is paused, once the tenure
+// covers the pause.
+func Finished(r Role, f Facts) (done, leave bool) {
+	switch {
+	case !f.Stopping:
+		return false, false
+	case f.Paused && f.Long:
+		// Nobody would open it again before the end of the pause.
+		wait := f.Claimed && f.Now.Before(f.ClaimedAt.Add(claimWait))
+		return !wait, !wait
+	}
+	return r == Standby && (!f.KernelKnown || !f.Now.Before(f.HeldUntil)), false
 }
 
 func has(do []Action, v Verb) bool {

@@ -20,12 +20,13 @@ type Reading struct {
 	Lateness time.Duration // by which the kernel may be late; it changes when the fence comes or goes
 	Health   health.State
 
-	// From the node's Memory.
-	Barred    string           // why the VIP cannot be had here; empty: it can
-	RetryBind boottime.Instant // nothing is bound before then
-	Asked     boottime.Instant // when the tenure was last asked to be confirmed
+	// From the node's Memory, see Memory.Fill.
+	Barred       string           // why the VIP cannot be had here; empty: it can
+	RetryBind    boottime.Instant // nothing is bound before then
+	Asked        boottime.Instant // when the tenure was last asked to be confirmed
+	LastStanding bool
 
-	LastStanding, Stopping bool
+	Stopping bool
 }
 
 // Facts is the reading in the words of Step. The kernel's lateness is taken off
@@ -54,11 +55,17 @@ func (r Reading) Facts() Facts {
 		Copies:      len(v.Copies),
 		KernelUntil: v.KernelUntil,
 
+		Fenced:     v.Fence.Kind != "",
+		FenceUntil: v.Fence.Until,
+		Claimed:    v.Fence.Claimed,
+		ClaimedAt:  v.Claim.At,
+		DefendedAt: v.Claim.Defended,
+
 		HealthKnown: h.Known,
 		Healthy:     h.Healthy,
 		HealthWhy:   h.Why,
 
-		Barred:       r.Barred,
+		Barred:       or(v.NoGuard, r.Barred),
 		RetryBind:    r.RetryBind,
 		Asked:        r.Asked,
 		LastStanding: r.LastStanding,
@@ -66,6 +73,9 @@ func (r Reading) Facts() Facts {
 	}
 	if e.HeldUntil != 0 {
 		f.HeldUntil = e.HeldUntil.Add(-r.Lateness)
+	}
+	if f.Claimed && f.DefendedAt >= f.ClaimedAt { // its report is still on the way, or was lost
+		f.ClaimedAt = v.At
 	}
 	for _, c := range v.Copies {
 		if !c.Right {

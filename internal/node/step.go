@@ -11,123 +11,6 @@ import (
 	"leasehold/internal/boottime"
 )
 
-// Role is a node's part in a service.
-type Role uint8
-
-const (
-	// Standby neither holds the VIP nor asks for it.
-	Standby Role = iota
-	// Candidate asks for the VIP.
-	Candidate
-	// Holder has the VIP on its host.
-	Holder
-)
-
-func (r Role) String() string { return [...]string{"standby", "candidate", "holder"}[r] }
-
-// Facts is what a node knows at one moment. Facts are levels: a lost or doubled
-// report changes nothing, and the zero Facts lead to doing nothing.
-type Facts struct {
-	Now boottime.Instant
-
-	// From etcd.
-	HeldUntil      boottime.Instant // end of our tenure, the kernel's lateness taken off; zero: none
-	FreeAt         boottime.Instant // when we may take over; zero: not as things stand
-	AdoptUntil     boottime.Instant // until when the VIP of an earlier run may stay; zero: not
-	ShortUntil     boottime.Instant // what HeldUntil would be on a tenure of the short ttl from now on
-	Paused         bool
-	Long           bool   // the tenure covers the pause
-	PauseOver      bool   // it does, but the pause is gone
-	Yield          string // why the holder should hand over although it is well
-	Ended          string // why etcd ended our latest tenure
-	OthersEligible bool
-	Renewed        boottime.Instant // when the request was sent by which etcd last confirmed our tenure
-	Unclean        bool             // the tenure before ours was not released, or nothing is known of one
-
-	// From the kernel.
-	KernelKnown bool // it was read at least once; until then nothing is decided
-	LinkUp      bool
-	LinkWhy     string
-	Bound       bool             // every VIP is there as configured, with a finite lifetime
-	Permanent   bool             // somebody made its lifetime infinite
-	Copies      int              // of a VIP, anywhere on this host
-	Strays      int              // of those, not as configured
-	KernelUntil boottime.Instant // the kernel removes a VIP no sooner than this
-
-	// From the fence, the kernel's exact end of a tenure.
-	Fenced     bool             // there is one; else lifetimes of whole seconds are all
-	FenceUntil boottime.Instant // it passes the VIP's frames until then; zero: it is shut
-	Claimed    bool             // it was shut by the kernel because somebody else claimed the VIP
-
-	// Of the last foreign claim of the VIP while it was ours.
-	ClaimedAt  boottime.Instant
-	DefendedAt boottime.Instant // when one was last answered
-
-	// From the checks.
-	HealthKnown bool
-	Healthy     bool
-	HealthWhy   string
-
-	Barred string // why this node may not hold although it is well; empty: it may
-
-	// From what was done before.
-	RetryBind boottime.Instant // somebody else answered for the VIP: nothing is bound before then
-	Asked     boottime.Instant // when the tenure was last asked to be confirmed
-
-	// From the configuration and the process.
-	LastStanding bool // keep the VIP when nobody is healthy
-	Stopping     bool
-}
-
-// Verb is what an Action does.
-type Verb uint8
-
-const (
-	// BindVIP adds the VIPs, or puts right what is there.
-	BindVIP Verb = iota
-	// AnnounceVIP tells the neighbours.
-	AnnounceVIP
-	// ExtendVIP gives the VIPs a lifetime up to Until.
-	ExtendVIP
-	// RemoveVIP resets the clients, shuts the fence and deletes every copy, by Until.
-	RemoveVIP
-	// SweepStrays deletes the copies that are not as configured.
-	SweepStrays
-	// Campaign asks for the VIP.
-	Campaign
-	// Withdraw no longer asks for it.
-	Withdraw
-	// Resign lets a successor in.
-	Resign
-	// Shorten puts the tenure back on the short lease, the kernel's deadline being
-	// Until already.
-	Shorten
-	// RestartChecks makes every check pass a full round before it counts.
-	RestartChecks
-	// ConfirmTenure asks etcd whether the tenure is still ours, because somebody
-	// else claims the VIP.
-	ConfirmTenure
-	// DefendVIP opens the fence again until Until and tells the neighbours.
-	DefendVIP
-)
-
-func (v Verb) String() string {
-	return [...]string{
-		"bind", "announce", "extend", "remove", "sweep", "campaign", "withdraw", "resign", "shorten", "restart checks",
-		"confirm", "defend",
-	}[v]
-}
-
-// Action is one effect. The order of actions is the contract: each is done
-// before the next begins, and when one fails the rest are skipped and the role
-// stays.
-type Action struct {
-	Verb  Verb
-	Until boottime.Instant
-	Why   string
-	Probe bool // BindVIP: ask first whether somebody answers for the VIP
-}
-
 const (
 	// letGo is how long before its end a tenure is let go, so that the clients'
 	// connections are reset while the address is still there (measured: 1000
@@ -170,21 +53,24 @@ func Step(r Role, f Facts) (Role, []Action) {
 
 // enter is a tenure that this node got, or finds that it still has.
 func (f *Facts) enter(r Role) (Role, []Action) {
-	hold := []Action{{Verb: Withdraw}, {Verb: BindVIP, Until: f.HeldUntil}, {Verb: AnnounceVIP}}
 	why := f.unfit()
+	// An earlier run held it: no reason to drop it before the checks have spoken.
+	early := f.LinkUp && !f.HealthKnown && !f.Stopping
 	switch {
 	case f.Paused && f.Stopping && f.Copies > 0:
 		return Holder, nil // adopted while stopping: it is left as it is
 	case f.Paused && !f.LinkUp:
 		return r, nil // nothing to bind it to yet, and the tenure lives on
-	case f.Paused || why == "":
-		return Holder, hold
-	case f.LinkUp && !f.HealthKnown && !f.Stopping && f.Copies > 0:
-		return Holder, hold // an earlier run held it: no reason to drop it before the checks have spoken
-	case f.LinkUp && !f.HealthKnown && !f.Stopping:
+	case !f.Paused && early && (f.Copies == 0 || f.Barred != ""):
 		return r, nil
+	case !f.Paused && !early && why != "":
+		return Standby, []Action{{Verb: Withdraw}, {Verb: RemoveVIP, Until: f.removeBy()}, {Verb: Resign, Why: why}}
+	case f.Now.Before(f.RetryBind):
+		return r, nil // somebody else answers for the VIP, and another node of ours would find the same
+	case f.Claimed && !f.confirmed():
+		return r, f.confirm()
 	}
-	return Standby, []Action{{Verb: Withdraw}, {Verb: RemoveVIP, Until: f.removeBy()}, {Verb: Resign, Why: why}}
+	return Holder, []Action{{Verb: Withdraw}, {Verb: BindVIP, Until: f.HeldUntil, Probe: f.Unclean}, {Verb: AnnounceVIP}}
 }
 
 // leave says why the holder must let go; empty: it need not. Only the end of
@@ -223,8 +109,8 @@ func (f *Facts) shorten() []Action {
 	until := min(f.ShortUntil, f.HeldUntil)
 	then := []Action{{Verb: Shorten, Until: until}, {Verb: RestartChecks}}
 	switch {
-	case f.HeldUntil <= f.ShortUntil, f.Copies == 0:
-		return then // the kernel has nothing that lasts longer
+	case f.HeldUntil <= f.ShortUntil, f.Copies == 0, f.Claimed:
+		return then // the kernel has nothing that lasts longer, or has shut it
 	case f.Bound, f.Permanent:
 		return append([]Action{{Verb: ExtendVIP, Until: until}}, then...)
 	case f.LinkUp:
@@ -250,22 +136,27 @@ func (f *Facts) unfit() string {
 
 // repair keeps the holder's VIP as it should be.
 func (f *Facts) repair() []Action {
-	switch {
-	case f.toShorten():
+	if f.toShorten() {
 		return f.shorten()
-	case f.Stopping && f.room() >= time.Second && (f.Permanent || f.Bound && f.extend()):
-		return []Action{{Verb: ExtendVIP, Until: f.HeldUntil}} // nobody will be there to do it during the pause
-	case f.Stopping:
-		return nil // paused: it stays as it is
 	}
 	var do []Action
-	if f.Strays > 0 {
+	if f.Strays > 0 && !f.Stopping {
 		do = append(do, Action{Verb: SweepStrays})
 	}
+	if f.disputed() && !f.confirmed() {
+		do = append(do, f.confirm()...)
+		if f.Claimed {
+			return do
+		}
+	}
 	switch {
-	case !f.LinkUp || f.room() < time.Second:
+	case !f.fits():
+	case f.Stopping && !f.Bound && !f.Permanent: // paused: what is not there is not put back
+	case !f.Stopping && !f.LinkUp:
 	case !f.Bound && !f.Permanent:
 		do = append(do, Action{Verb: BindVIP, Until: f.HeldUntil}, Action{Verb: AnnounceVIP})
+	case f.disputed() && f.confirmed():
+		do = append(do, Action{Verb: DefendVIP, Until: f.HeldUntil})
 	case f.Permanent || f.extend():
 		do = append(do, Action{Verb: ExtendVIP, Until: f.HeldUntil})
 	}
@@ -275,13 +166,22 @@ func (f *Facts) repair() []Action {
 // room is what is left of the tenure.
 func (f *Facts) room() time.Duration { return f.HeldUntil.Sub(f.Now) }
 
-// extend reports whether the kernel's lifetime should be set anew. Lifetimes are
-// whole seconds, so one that was set just now may end up to a second before the
-// tenure. The refresh follows the renewals and not the clock, because each makes
-// the kernel tell every listener; only the last whole second of a tenure is used
-// up to where the VIP is let go.
+// fits reports whether the rest of the tenure is long enough for the kernel:
+// lifetimes are whole seconds, a fence is exact.
+func (f *Facts) fits() bool { return f.Fenced || f.room() >= time.Second }
+
+// extend reports whether the kernel's end of the tenure should be set anew.
+// Behind a fence that is one store, and follows every renewal.
+//
+// Lifetimes are whole seconds, so one that was set just now may end up to a
+// second before the tenure. The refresh follows the renewals and not the clock,
+// because each makes the kernel tell every listener; only the last whole second
+// of a tenure is used up to where the VIP is let go.
 func (f *Facts) extend() bool {
-	if f.room() < time.Second+letGo {
+	switch {
+	case f.Fenced:
+		return f.FenceUntil != f.HeldUntil
+	case f.room() < time.Second+letGo:
 		return f.KernelUntil.Before(f.HeldUntil.Add(-letGo))
 	}
 	return f.HeldUntil.Sub(f.KernelUntil) >= time.Second
@@ -319,7 +219,13 @@ func Wake(r Role, f Facts) boottime.Instant {
 	}
 	if f.HeldUntil != 0 {
 		soonest(f.HeldUntil.Add(-letGo))
-		soonest(f.HeldUntil.Add(-time.Second - renewSoon))
+		if !f.Fenced {
+			soonest(f.HeldUntil.Add(-time.Second - renewSoon))
+		}
+		soonest(f.RetryBind)
+		if f.disputed() && !f.confirmed() && f.Asked != 0 {
+			soonest(f.Asked.Add(confirmEvery))
+		}
 	}
 	if r == Standby {
 		soonest(f.FreeAt)

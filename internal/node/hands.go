@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"leasehold/election"
+	"leasehold/internal/boottime"
+	"leasehold/internal/health"
+	"leasehold/vip"
+)
+
+// Elector is what a node needs of package election; *election.Candidate is one.
+// None of its methods blocks.
+type Elector interface {
+	State() election.State
+	Changed() <-chan struct{}
+	Campaign(want bool)
+	Say(election.MemberValue)
+	Release(epoch int64, why string)
+	Shorten(epoch int64, until boottime.Instant)
+	ShortDeadline() boottime.Instant
+	Confirm(after boottime.Instant)
+	Record(election.HistoryValue)
+	Leave()
+}
+
+// Addresses is what a node needs of package vip; *vip.Set is one. Its methods
+// wait for the kernel, because the order of effects is the safety property.
+type Addresses interface {
+	State() vip.State
+	Changed() <-chan struct{}
+	Bind(ctx context.Context, until boottime.Instant, probe bool) error
+	Extend(ctx context.Context, until boottime.Instant) error
+	Defend(ctx context.Context, until boottime.Instant) error
+	Release(ctx context.Context, by boottime.Instant) error
+	Sweep(ctx context.Context, keepRight bool) error
+	Announce(ctx context.Context) error
+	Lateness() time.Duration
+}
+
+// Checks is what a node needs of package health; *health.Checks is one.
+type Checks interface {
+	State() health.State
+	Changed() <-chan struct{}
+	Restart()
+}
+
+// Hands read what decisions are made from, and carry them out: the loop's, and
+// those of a simulated node, which does one action at a time.
+type Hands struct {
+	Elect  Elector
+	Addrs  Addresses
+	Checks Checks
+	Memory *Memory
+	Log    hclog.Logger
+	Now    func() boottime.Instant
+	Wall   func() time.Time
+}
+
+// Read reads everything anew.
+func (h Hands) Read(stopping bool) Reading {
+	r := Reading{
+		Now: h.Now(), Election: h.Elect.State(), Short: h.Elect.ShortDeadline(),
+		VIP: h.Addrs.State(), Lateness: h.Addrs.Lateness(), Health: h.Checks.State(), Stopping: stopping,
+	}
+	h.Memory.Fill(&r)
+	return r
+}
+
+// Say keeps the member key in step with the role and the facts.
+func (h Hands) Say(r Role, f Facts) {
+	if f.KernelKnown {
+		h.Elect.Say(h.Memory.Member(r, f, h.Wall()))
+	}
+}
+
+// Do carries out one action. It returns when it is done, or has failed.
+func (h Hands) Do(ctx context.Context, f Facts, a Action) error {
+	var err error
+	switch a.Verb {
+	case BindVIP:
+		err = h.Addrs.Bind(ctx, a.Until, a.Probe)
+	case AnnounceVIP:
+		err = h.Addrs.Announce(ctx)
+	case ExtendVIP:
+		err = h.Addrs.Extend(ctx, a.Until)
+	case DefendVIP:
+		err = h.Addrs.Defend(ctx, a.Until)
+	case RemoveVIP:
+		err = h.Addrs.Release(ctx, a.Until)
+	case SweepStrays:
+		h.Log.Warn("copies of the VIP that should not be there are removed", "copies", fmt.Sprint(h.Addrs.State().Copies))
+		err = h.Addrs.Sweep(ctx, true)
+	case Campaign:
+		h.Elect.Campaign(true)
+	case Withdraw:
+		h.Elect.Campaign(false)
+	case Resign:
+		h.Say(Standby, f)
+		h.Elect.Release(h.Elect.State().Epoch, a.Why)
+	case Shorten:
+		h.Elect.Shorten(h.Elect.State().Epoch, a.Until.Add(h.Addrs.Lateness()))
+	case ConfirmTenure:
+		h.Elect.Confirm(a.Until)
+	case RestartChecks:
+		h.Checks.Restart()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.Verb, err)
+	}
+	return nil
+}
