@@ -118,7 +118,7 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 		}, cluster, log.Named("election"))
 		u.loop = node.New(node.Config{
 			Service: s.Name, Node: cfg.Node, Priority: s.Priority, Preempt: s.Preempt,
-			LastStanding: s.KeepLast, Version: versionText(),
+			LastStanding: s.KeepLast, Version: versionText(), TTL: s.TTL,
 		}, u.candidate, set, u.checks, node.Hooks{Decided: notify.Decided, Alive: notify.Alive, Role: notify.Role}, log.Named("node"))
 		units[len(units)-1] = u
 	}
