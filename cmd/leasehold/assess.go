@@ -30,6 +30,7 @@ type ServiceStatus struct {
 	Wrong    []string       `json:"wrong,omitempty"`
 	Etcd     EtcdStatus     `json:"etcd"`
 	Kernel   KernelStatus   `json:"kernel"`
+	Fence    FenceStatus    `json:"fence"`
 	Daemon   DaemonStatus   `json:"daemon"`
 	Members  []MemberStatus `json:"members"`
 }
@@ -85,6 +86,7 @@ type CopyStatus struct {
 	Right       bool         `json:"as_configured"`
 	Permanent   bool         `json:"permanent"`
 	LeftSeconds float64      `json:"left_seconds,omitempty"`
+	Silent      bool         `json:"silent,omitempty"` // its fence is not open: it answers nobody
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Round(100*time.Microsecond)) / 1e6 }
@@ -93,19 +95,21 @@ func milliseconds(d time.Duration) float64 { return float64(d.Round(100*time.Mic
 func assess(f facts) ServiceStatus {
 	s := ServiceStatus{
 		Service: f.service.Name, VIPs: f.service.prefixes(), At: f.now, Members: []MemberStatus{},
-		Etcd:   EtcdStatus{OK: f.etcdErr == nil, TookMS: milliseconds(f.took)},
-		Kernel: assessKernel(f), Daemon: assessDaemon(f),
+		Etcd:  EtcdStatus{OK: f.etcdErr == nil, TookMS: milliseconds(f.took)},
+		Fence: assessFence(f), Daemon: assessDaemon(f),
 	}
+	s.Kernel = assessKernel(f, s.Fence)
 	if f.etcdErr != nil {
 		s.Etcd.Error = f.etcdErr.Error()
 		s.Members = fromDaemon(f, s.Daemon)
 	} else {
 		s.assessEtcd(f)
 		s.Members = assessMembers(f)
-		s.Wrong = append(s.Wrong, wrongHere(f)...)
+		s.Wrong = append(s.Wrong, wrongHere(f, s.Fence)...)
 		s.Wrong = append(s.Wrong, orphaned(f)...)
 	}
 	s.Wrong = append(s.Wrong, wrongCopies(f)...)
+	s.Wrong = append(s.Wrong, wrongFence(f, s.Fence)...)
 	s.conclude(f)
 	return s
 }
@@ -202,13 +206,13 @@ func fromDaemon(f facts, d DaemonStatus) []MemberStatus {
 	return []MemberStatus{m}
 }
 
-func assessKernel(f facts) KernelStatus {
+func assessKernel(f facts, fence FenceStatus) KernelStatus {
 	k := KernelStatus{Copies: []CopyStatus{}}
 	if f.kernelErr != nil {
 		k.Error = f.kernelErr.Error()
 	}
 	for _, c := range f.copies {
-		cs := CopyStatus{Prefix: c.Prefix, Device: c.Device, Label: c.Label, Right: c.Right, Permanent: c.Permanent}
+		cs := CopyStatus{Prefix: c.Prefix, Device: c.Device, Label: c.Label, Right: c.Right, Permanent: c.Permanent, Silent: fence.silent(c.Prefix.Addr())}
 		if !c.Permanent {
 			cs.LeftSeconds = c.ValidLft.Seconds()
 		}

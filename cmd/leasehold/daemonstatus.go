@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"leasehold/internal/boottime"
 	"leasehold/internal/health"
 	"leasehold/internal/node"
 )
@@ -39,14 +40,19 @@ type LoopStatus struct {
 	LinkWhy     string    `json:"link_why,omitempty"`
 	Bound       bool      `json:"bound"`
 	KernelAgeMS float64   `json:"kernel_age_ms"`
+
+	Fence  LoopFence   `json:"fence"`
+	Claims *LoopClaims `json:"claims,omitempty"`
 }
 
 func loopStatus(s node.Snapshot) LoopStatus {
+	now, wall := boottime.Now(), time.Now()
 	return LoopStatus{
 		At: s.At, Role: s.Role, Since: s.Since, Why: s.Why, Waiting: s.Waiting, Failing: s.Failing,
 		Eligible: s.Eligible, EligibleWhy: s.EligibleWhy, Epoch: s.Epoch, LeftSeconds: s.Left.Seconds(), Lease: s.Lease,
 		Paused: s.Paused, EtcdTrouble: s.Trouble, EtcdAgeMS: milliseconds(s.EtcdAge),
 		LinkUp: s.VIP.LinkUp, LinkWhy: s.VIP.LinkWhy, Bound: s.VIP.Bound, KernelAgeMS: milliseconds(s.VIPAge),
+		Fence: loopFence(s.VIP, now), Claims: loopClaims(s.VIP.Claim, now, wall),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"leasehold/election"
 	"leasehold/internal/boottime"
 	"leasehold/vip"
+	"leasehold/vip/fence"
 )
 
 // facts is what could be found out about one service just now: from etcd, from
@@ -27,6 +28,7 @@ type facts struct {
 
 	copies    []vip.Copy
 	kernelErr error
+	fences    []fenceOf
 
 	daemon    *daemonReply
 	daemonErr error
@@ -53,6 +55,7 @@ type sources struct {
 	read   func(ctx context.Context, service string) (election.View, error)
 	left   func(context.Context, election.LeaseID) (time.Duration, error)
 	kernel func([]vip.Spec) ([]vip.Copy, error)
+	fences func(*Service) []fenceOf
 	daemon func(context.Context) (*daemonReply, error)
 }
 
@@ -67,6 +70,7 @@ func (s sources) gather(ctx context.Context, timeout time.Duration, node string,
 	f.view, f.etcdErr = s.read(etcd, service.Name)
 	f.took = time.Since(begin)
 	f.copies, f.kernelErr = s.kernel(service.specs())
+	f.fences = s.fences(service)
 	if f.etcdErr == nil {
 		s.leases(etcd, &f)
 	}
@@ -107,6 +111,7 @@ func localSources(cfg *Config, cluster *election.Cluster) sources {
 			return election.LeaseLeft(ctx, cluster, id)
 		},
 		kernel: vip.Read,
+		fences: func(s *Service) []fenceOf { return readFences(cfg.BPFDir, s, fence.Read) },
 		daemon: func(ctx context.Context) (*daemonReply, error) { return askDaemon(ctx, socketPath(cfg.RunDir)) },
 	}
 }

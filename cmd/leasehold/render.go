@@ -88,6 +88,10 @@ func (s ServiceStatus) renderFacts(w io.Writer, width int) {
 		say("switch", fmt.Sprintf("to %s asked for by %s", to, sw.By))
 	}
 	say("kernel", s.Kernel.text())
+	say("fence", s.fenceText())
+	if text := s.claimsText(); text != "" {
+		say("claims", text)
+	}
 	say("daemon", s.Daemon.text())
 	renderChecks(w, s.Daemon, s.At, width)
 }
@@ -109,6 +113,9 @@ func (k KernelStatus) text() string {
 			left = short(time.Duration(c.LeftSeconds*float64(time.Second))) + " left"
 		}
 		parts[i] = fmt.Sprintf("%s on %s%s, %s", c.Prefix, c.Device, labelText(c.Label), left)
+		if c.Silent {
+			parts[i] += ", silent behind its fence"
+		}
 	}
 	return "read now, " + strings.Join(parts, "; ")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"leasehold/election"
 	"leasehold/internal/boottime"
 	"leasehold/vip"
+	"leasehold/vip/fence"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -73,8 +75,11 @@ func testFacts(t *testing.T) facts {
 		copies: []vip.Copy{{
 			Prefix: netip.MustParsePrefix("10.20.8.188/24"), Device: "eth0", Label: "eth0:1", Right: true, ValidLft: 2 * time.Second, PreferredLft: 2 * time.Second,
 		}},
+		fences: []fenceOf{{addr: netip.MustParseAddr("10.20.8.188"), state: fence.State{
+			Kind: fence.TCX, Until: boot.Add(2100 * time.Millisecond), Devices: []string{"lo", "eth0"},
+		}}},
 		daemon: &daemonReply{PID: 812, Version: "1.0", Node: "db20-024", At: testNow.Add(-3 * time.Millisecond), Services: map[string]daemonService{"mysql": {
-			Loop: LoopStatus{Role: "holder", LinkUp: true, Eligible: true, Epoch: 7, LeftSeconds: 1.4, Since: testNow.Add(-90 * time.Minute)},
+			Loop: LoopStatus{Role: "holder", LinkUp: true, Eligible: true, Epoch: 7, LeftSeconds: 1.4, Since: testNow.Add(-90 * time.Minute), Fence: LoopFence{Kind: "tcx", LeftSeconds: 2.1}},
 			Checks: ChecksStatus{Known: true, Healthy: true, Why: "all checks OK", Results: []CheckStatus{
 				{Name: "process", Known: true, OK: true, Detail: "pid 4223", Since: testNow.Add(-90 * time.Minute)},
 				{Name: "mysql", Known: true, OK: true, Detail: "writable", Since: testNow.Add(-90 * time.Minute), At: testNow.Add(-210 * time.Millisecond), TookMS: 1.2},
@@ -106,7 +111,7 @@ func TestStatusTable(t *testing.T) {
 			f.view.Members[1].Why = "mysql: dial unix /run/mysqld/mysqld.sock: connect: connection refused"
 		}},
 		"no-holder": {exitNoHolder, func(f *facts) {
-			f.view.Holder, f.copies = nil, nil
+			f.view.Holder, f.copies, f.fences[0].state.Until = nil, nil, 0
 			f.view.Tenure.State = election.TenureReleased
 			for i := range f.view.Members {
 				f.view.Members[i].Eligible, f.view.Members[i].Why = false, "process: no process listens on /run/mysqld/mysqld.sock"
@@ -122,6 +127,23 @@ func TestStatusTable(t *testing.T) {
 			f.view, f.left, f.copies = election.View{}, nil, nil
 			f.etcdErr, f.took = errors.New("no etcd endpoint answers: context deadline exceeded"), 3*time.Second
 			f.daemon, f.daemonErr = nil, errNoDaemon
+		}},
+		"silent-behind-its-fence": {exitFine, func(f *facts) {
+			f.view.Holder.Node, f.view.Tenure.Node = "db20-025", "db20-025"
+			f.fences[0].state.Until = 0
+			f.daemon.Services["mysql"] = daemonService{Loop: LoopStatus{Role: "standby", LinkUp: true, Eligible: true, Fence: LoopFence{Kind: "tcx"}}}
+		}},
+		"claimed": {exitWrong, func(f *facts) {
+			f.fences[0].state = fence.State{Kind: fence.TCX, Claimed: true, Claims: 2, ClaimedAt: f.nowBoot.Add(-300 * time.Millisecond), ClaimMAC: [6]byte{2, 0, 0, 0, 0, 11}}
+			d := f.daemon.Services["mysql"]
+			d.Loop.Claims = &LoopClaims{Count: 2, At: testNow.Add(-300 * time.Millisecond), MAC: "02:00:00:00:00:0b", Addr: netip.MustParseAddr("10.20.8.188"), Device: "eth0"}
+			f.daemon.Services["mysql"] = d
+		}},
+		"no-fence": {exitFine, func(f *facts) {
+			f.fences[0] = fenceOf{addr: f.fences[0].addr, err: fs.ErrNotExist}
+			d := f.daemon.Services["mysql"]
+			d.Loop.Fence = LoopFence{Why: "bpf refused (/sys/fs/bpf is not a bpffs; mount -t bpf bpf /sys/fs/bpf)"}
+			f.daemon.Services["mysql"] = d
 		}},
 		"holder-elsewhere-vip-here": {exitWrong, func(f *facts) {
 			f.view.Holder.Node, f.view.Tenure.Node = "db20-025", "db20-025"
@@ -170,6 +192,17 @@ func TestWrong(t *testing.T) {
 		"holder key of a stranger":    {func(f *facts) { f.view.Holder.Bad = "not JSON" }, "holder key is not ours"},
 		"tenure key of a stranger":    {func(f *facts) { f.view.Tenure.Bad = "not JSON" }, "tenure key is not ours"},
 		"daemon gone after a pause":   {func(f *facts) { f.view.Members = f.view.Members[1:] }, "release --force mysql"},
+		"fence of the holder shut":    {func(f *facts) { f.fences[0].state.Until = 0 }, "the fence of 10.20.8.188 is shut: nobody answers for it"},
+		"fence open, another holds":   {func(f *facts) { f.view.Holder.Node, f.copies = "db20-025", nil }, "open here for another 2.1s, and db20-025 is the holder"},
+		"fence of the holder claimed": {func(f *facts) { f.fences[0].state.Claimed = true }, "announces 10.20.8.188"},
+		"fence in pieces": {func(f *facts) {
+			d := f.daemon.Services["mysql"]
+			d.Loop.Fence.Missing = "eth0 ingress is detached"
+			f.daemon.Services["mysql"] = d
+		}, "the fence is not whole: eth0 ingress is detached"},
+		"permanent copy behind its fence": {func(f *facts) {
+			f.view.Holder.Node, f.fences[0].state.Until, f.copies[0].Permanent = "db20-025", 0, true
+		}, "which is not the holder"},
 		"right VIP on the wrong host": {func(f *facts) { f.node = "db20-026" }, "not the holder (db20-024 is)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -223,6 +256,7 @@ func TestWatch(t *testing.T) {
 		},
 		left:   func(context.Context, election.LeaseID) (time.Duration, error) { return time.Second, nil },
 		kernel: func([]vip.Spec) ([]vip.Copy, error) { return f.copies, nil },
+		fences: func(*Service) []fenceOf { return f.fences },
 		daemon: func(context.Context) (*daemonReply, error) { return nil, errNoDaemon },
 	}
 	var out bytes.Buffer
@@ -250,6 +284,7 @@ func TestGatherWithoutEtcd(t *testing.T) {
 				return election.View{}, ctx.Err()
 			},
 			kernel: func([]vip.Spec) ([]vip.Copy, error) { asked(t.Context(), "kernel"); return nil, nil },
+			fences: func(*Service) []fenceOf { asked(t.Context(), "fence"); return nil },
 			daemon: func(ctx context.Context) (*daemonReply, error) { asked(ctx, "daemon"); return nil, errNoDaemon },
 		}
 		a := &app{out: io.Discard}

@@ -7,24 +7,25 @@ import (
 	"leasehold/election"
 )
 
-// wrongHere compares etcd with the kernel of this host.
-func wrongHere(f facts) []string {
+// wrongHere compares etcd with the kernel of this host. A VIP that is still there
+// for the rest of its lifetime, behind a shut fence, answers nobody.
+func wrongHere(f facts, fence FenceStatus) []string {
 	if f.kernelErr != nil {
 		return nil
 	}
 	var wrong []string
 	mine := holds(f.view) && f.view.Holder.Node == f.node
 	for _, v := range f.service.VIPs {
-		here, right := false, false
+		here, right, stays := false, false, !fence.silent(v.Spec.Prefix.Addr())
 		for _, c := range f.copies {
 			if c.Prefix.Addr() == v.Spec.Prefix.Addr() {
-				here, right = true, right || c.Right
+				here, right, stays = true, right || c.Right, stays || c.Permanent
 			}
 		}
 		switch {
 		case mine && !right:
 			wrong = append(wrong, fmt.Sprintf("this host is the holder, and %s is not on it as configured; see the daemon's log", v.Spec.Prefix))
-		case here && !mine:
+		case here && stays && !mine:
 			wrong = append(wrong, fmt.Sprintf("%s is on this host, which is not the holder (%s); take it off: leasehold release, or start the daemon",
 				v.Spec.Prefix.Addr(), orNobody(f.view)))
 		}
