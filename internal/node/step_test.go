@@ -152,13 +152,43 @@ func TestStepEnters(t *testing.T) {
 	}
 }
 
+// guards are what ends the tenure in the kernel, and what has become of it. The
+// deadline of a fence is where the tenure is, or would be on the short ttl.
+func guards() []func(*Facts) {
+	claim := func(claimed bool, renewed boottime.Instant) func(*Facts) {
+		return func(f *Facts) { f.Fenced, f.Claimed, f.ClaimedAt, f.Renewed = true, claimed, t0-2, renewed }
+	}
+	return []func(*Facts){
+		func(*Facts) {},
+		func(f *Facts) { f.ClaimedAt, f.Renewed = t0-2, t0-3 },
+		func(f *Facts) { f.Fenced, f.FenceUntil = true, f.HeldUntil },
+		func(f *Facts) { f.Fenced, f.FenceUntil = true, f.ShortUntil },
+		func(f *Facts) { f.Fenced = true },
+		claim(true, t0-3), claim(true, t0-1), claim(false, t0-3), claim(false, t0-1),
+		func(f *Facts) { f.Fenced, f.Unclean = true, true },
+		func(f *Facts) { f.Fenced, f.Unclean, f.RetryBind = true, true, t0+1 },
+	}
+}
+
 // everyFacts calls f with every combination of what Step looks at.
 func everyFacts(f func(Facts)) int {
 	n := 0
+	for i, guard := range guards() {
+		free, adopt := []boottime.Instant{0, t0 - 1, t0, t0 + 1}, []boottime.Instant{0, t0.Add(time.Second)}
+		if i > 0 { // when the VIP is free does not depend on the guard
+			free, adopt = free[1:3], adopt[:1]
+		}
+		n += everyFactsBehind(guard, free, adopt, f)
+	}
+	return n
+}
+
+func everyFactsBehind(guard func(*Facts), free, adopt []boottime.Instant, f func(Facts)) int {
+	n := 0
 	held := []boottime.Instant{0, t0.Add(-time.Second), t0, t0.Add(letGo), t0.Add(letGo + 1), t0.Add(time.Second), t0.Add(short), t0.Add(time.Hour)}
 	for _, heldUntil := range held {
-		for _, freeAt := range []boottime.Instant{0, t0 - 1, t0, t0 + 1} {
-			for _, adopt := range []boottime.Instant{0, t0.Add(time.Second)} {
+		for _, freeAt := range free {
+			for _, adopt := range adopt {
 				for bits := range 1 << 12 {
 					on := func(i int) bool { return bits>>i&1 == 1 }
 					fa := Facts{
@@ -177,6 +207,7 @@ func everyFacts(f func(Facts)) int {
 					if on(11) {
 						fa.Yield = "asked for"
 					}
+					guard(&fa)
 					n++
 					f(fa)
 				}
@@ -231,19 +262,27 @@ func broken(r Role, f Facts, to Role, do []Action) string {
 		return "resigned over an address"
 	case at(AnnounceVIP) >= 0 && (at(BindVIP) < 0 || at(BindVIP) > at(AnnounceVIP)):
 		return "announced what is not bound"
-	case (at(BindVIP) >= 0 || at(ExtendVIP) >= 0) && (!held || to != Holder):
+	case max(at(BindVIP), at(ExtendVIP), at(DefendVIP)) >= 0 && (!held || to != Holder):
 		return "bound without a tenure"
 	case at(Campaign) >= 0 && (!fit || f.Paused || f.FreeAt == 0 || f.Now.Before(f.FreeAt)):
 		return "campaigns unfit, paused or too early"
-	case at(Shorten) >= 0 && f.Copies > 0 && f.ShortUntil.Before(f.HeldUntil) && max(at(ExtendVIP), at(BindVIP), at(RemoveVIP)) != max(0, at(Shorten)-1-btoi(at(AnnounceVIP) >= 0)):
+	case at(Shorten) >= 0 && f.Copies > 0 && !f.Claimed && f.ShortUntil.Before(f.HeldUntil) && max(at(ExtendVIP), at(BindVIP), at(RemoveVIP)) != max(0, at(Shorten)-1-btoi(at(AnnounceVIP) >= 0)):
 		return "invited before the kernel's deadline was short"
+	case f.Claimed && !f.confirmed() && max(at(BindVIP), at(ExtendVIP), at(DefendVIP)) >= 0:
+		return "opened what somebody else claims"
+	case at(DefendVIP) >= 0 && (!f.disputed() || !f.confirmed()):
+		return "defended what nobody claims, or without asking"
+	case at(BindVIP) >= 0 && r != Holder && (f.Now.Before(f.RetryBind) || f.Unclean != do[at(BindVIP)].Probe):
+		return "bound over another host's VIP"
+	case f.Fenced && to == Holder && r == Holder && f.Bound && f.LinkUp && !f.disputed() && !f.toShorten() && f.FenceUntil != f.HeldUntil && at(ExtendVIP) < 0:
+		return "the fence does not follow the tenure"
 	case f.Paused && held && f.HeldUntil.Sub(f.Now) > letGo && r == Holder && (to != Holder || at(RemoveVIP) >= 0):
 		return "a paused VIP was taken away"
 	case r != Holder && to != Holder && f.Copies > 0 && f.AdoptUntil == 0 && !held && at(RemoveVIP) < 0:
 		return "left a copy on a host that does not hold"
 	}
 	for _, a := range do {
-		if (a.Verb == BindVIP || a.Verb == ExtendVIP || a.Verb == Shorten) && f.HeldUntil.Before(a.Until) {
+		if (a.Verb == BindVIP || a.Verb == ExtendVIP || a.Verb == DefendVIP || a.Verb == Shorten) && f.HeldUntil.Before(a.Until) {
 			return "bound for longer than the tenure"
 		}
 	}
