@@ -25,8 +25,9 @@ type Candidate struct {
 	leave bool
 
 	boot    string // boot id; empty: no state is kept
-	stored  *Saved // what the state file has
+	stored  *Saved // what the state file has; changed by Run alone, under mu
 	written bool
+	storing string // why it could not be written; empty: it could
 
 	kick    chan struct{} // Run shall poll
 	changed chan struct{} // State may have changed
@@ -183,7 +184,13 @@ func (c *Candidate) turn(ctx context.Context, wg *sync.WaitGroup, w *watcher) (t
 	saved, stopped := c.core.Save(), c.core.Stopped()
 	gen, rev := c.core.Watching()
 	wake := c.core.Wake().Sub(now)
+	refused := c.core.refused
+	c.core.refused = ""
 	c.mu.Unlock()
+
+	if refused != "" {
+		c.log.Warn("state of the last run is not used, so its VIP is removed and elected anew", "file", c.cfg.StateFile, "why", refused)
+	}
 
 	c.store(saved) // before a request that may move the tenure to another lease
 	for _, r := range reqs {
@@ -207,41 +214,6 @@ func (c *Candidate) carry(ctx context.Context, r Request, w *watcher) {
 	}
 	c.mu.Unlock()
 	signal(c.kick)
-}
-
-// restore reads what an earlier process of this boot left.
-func (c *Candidate) restore() {
-	if c.cfg.StateFile == "" {
-		return
-	}
-	boot, err := boottime.ID()
-	if err != nil {
-		c.log.Warn("no state of an earlier run is used", "err", err)
-		return
-	}
-	c.boot = boot
-	s, err := readSaved(c.cfg.StateFile, c.cfg.Service, c.cfg.Node, boot)
-	if err != nil {
-		c.log.Warn("state of the last run", "err", err)
-	}
-	c.core.saved = s
-}
-
-// store keeps the state file in step with the tenure.
-func (c *Candidate) store(s *Saved) {
-	if c.cfg.StateFile == "" || c.boot == "" {
-		return
-	}
-	if s != nil {
-		s.Boot = c.boot
-	}
-	if c.written && (s == nil) == (c.stored == nil) && (s == nil || *s == *c.stored) {
-		return
-	}
-	if err := writeSaved(c.cfg.StateFile, s); err != nil {
-		c.log.Warn("state is not kept for a restart", "err", err)
-	}
-	c.stored, c.written = s, true
 }
 
 // watcher runs the one watch that the core wants.

@@ -25,8 +25,9 @@ type Config struct {
 	PreemptDelay time.Duration
 	VIPs         []string
 	Version      string
-	Endpoints    int    // how many ways there are to etcd
-	StateFile    string // where the tenure is kept for a successor of this process; empty: nowhere
+	Endpoints    int      // how many ways there are to etcd
+	StateFile    string   // where the tenure is kept for a successor of this process; empty: nowhere
+	Specs        []string // the VIPs in the words of the configuration, for the state file
 }
 
 // tenure is what this node holds, as far as it knows.
@@ -103,6 +104,7 @@ type Core struct {
 	capRev   int64            // the holder key's revision that freeCap was asked for
 	freeCap  boottime.Instant // a long tenure that stood before us is over by then
 	saved    *Saved           // what an earlier process left, until the first read
+	refused  string           // why it was not taken up although the holder key is on its lease
 
 	lease    LeaseID // of the member key, and of the holder key but in a pause
 	leaseTTL time.Duration

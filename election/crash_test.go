@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"leasehold/internal/boottime"
 )
@@ -116,15 +118,27 @@ func TestCrashAndRestart(t *testing.T) {
 		adopt bool
 		log   string
 	}{
-		"as it was":      {func(*testing.T, string) {}, true, ""},
-		"garbage":        {write("\x00\xff{{{"), false, "not a state file"},
-		"truncated":      {func(t *testing.T, path string) { truncate(t, path) }, false, "not a state file"},
-		"empty":          {write(""), false, "not a state file"},
-		"other boot":     {edit(func(s *Saved) { s.Boot = "another" }), false, ""},
-		"other node":     {edit(func(s *Saved) { s.Node = "b" }), false, ""},
-		"other service":  {edit(func(s *Saved) { s.Service = "another" }), false, ""},
-		"other lease":    {edit(func(s *Saved) { s.Now.Lease++ }), false, ""},
-		"earlier tenure": {edit(func(s *Saved) { s.Epoch-- }), false, ""},
+		"as it was":        {func(*testing.T, string) {}, true, ""},
+		"garbage":          {write("\x00\xff{{{"), false, "not a state file"},
+		"truncated":        {func(t *testing.T, path string) { truncate(t, path) }, false, "not a state file"},
+		"empty":            {write(""), false, "not a state file"},
+		"other boot":       {edit(func(s *Saved) { s.Boot = "another" }), false, "from before a reboot"},
+		"other node":       {edit(func(s *Saved) { s.Node = "b" }), false, "of node"},
+		"other service":    {edit(func(s *Saved) { s.Service = "another" }), false, "about service"},
+		"other layout":     {edit(func(s *Saved) { s.Layout++ }), false, "another version"},
+		"other cluster":    {edit(func(s *Saved) { s.Cluster++ }), false, "granted by the etcd cluster"},
+		"forged deadline":  {edit(func(s *Saved) { s.Now.Deadline = s.Now.Deadline.Add(testTTL) }), false, "later than the ttl"},
+		"far deadline":     {edit(func(s *Saved) { s.Now.Deadline = s.Now.Deadline.Add(2 * time.Hour) }), false, "no ttl is longer"},
+		"negative":         {edit(func(s *Saved) { s.Now.Deadline = -1 }), false, "deadline -1"},
+		"no epoch":         {edit(func(s *Saved) { s.Epoch = 0 }), false, "epoch 0"},
+		"huge":             {write(strings.Repeat(" ", savedLimit+1)), false, "bytes"},
+		"for all to write": {func(t *testing.T, path string) { chmod(t, path, 0o622) }, false, "others may write it"},
+		"of another user":  {func(t *testing.T, path string) { chown(t, path) }, false, "belongs to user"},
+		"symbolic link":    {link, false, "symbolic link"},
+		"a directory":      {func(t *testing.T, path string) { replace(t, path, func() error { return os.Mkdir(path, 0o700) }) }, false, "not a regular file"},
+		"a fifo":           {func(t *testing.T, path string) { replace(t, path, func() error { return unix.Mkfifo(path, 0o600) }) }, false, "not a regular file"},
+		"other lease":      {edit(func(s *Saved) { s.Now.Lease++ }), false, ""},
+		"earlier tenure":   {edit(func(s *Saved) { s.Epoch-- }), false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -134,6 +148,44 @@ func TestCrashAndRestart(t *testing.T) {
 			c.harm(t, cfg.StateFile)
 			comeBack(t, e, cfg, c.adopt, c.log)
 		})
+	}
+}
+
+func chmod(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// chown gives the file away, which takes root.
+func chown(t *testing.T, path string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	if err := os.Chown(path, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// link puts a symbolic link to the good file in its place.
+func link(t *testing.T, path string) {
+	t.Helper()
+	err := os.Rename(path, path+".real")
+	if err == nil {
+		err = os.Symlink(path+".real", path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace puts something else in the file's place.
+func replace(t *testing.T, path string, put func() error) {
+	t.Helper()
+	if err := errors.Join(os.Remove(path), put()); err != nil {
+		t.Fatal(err)
 	}
 }
 

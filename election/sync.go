@@ -266,6 +266,9 @@ func (c *Core) adopt() {
 	if h.Lease != p.Lease {
 		return
 	}
+	if c.refused = s.doubt(p, h, c.view.Cluster, c.now); c.refused != "" {
+		return
+	}
 	c.mine = tenure{
 		held: true, epoch: s.Epoch, lease: p.Lease, ttl: time.Duration(h.TTL), since: h.Since, rev: t.ModRevision,
 		long: p.Long, deadline: p.Deadline, renewAt: c.now,
