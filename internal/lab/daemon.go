@@ -12,18 +12,21 @@ import (
 type NodeConfig struct {
 	Node      string
 	RunDir    string
+	BPFDir    string // where the fences are pinned
 	Endpoints []string
 	Service   string
 	VIPs      []string // in the words of ip address add
 	TTL       time.Duration
 	Priority  int
 	Preempt   bool
+	Fence     string   // auto, off, required; empty: the daemon's default
 	Checks    []string // one line of YAML each: "process: {pidfile: /run/x.pid}"
 	Extra     string   // more keys of the service, indented by four blanks
 }
 
 // NodeConfig returns the config of the node on a host: the lab's VIP on eth0
-// with label eth0:1, and no checks. etcd may be nil.
+// with label eth0:1, no checks, and the pins of its fence on the host's own
+// bpffs. etcd may be nil.
 func (l *Lab) NodeConfig(host string, etcd *Etcd) (NodeConfig, error) {
 	h, err := l.Host(host)
 	if err != nil {
@@ -33,8 +36,12 @@ func (l *Lab) NodeConfig(host string, etcd *Etcd) (NodeConfig, error) {
 	if l.VIP.Addr().Is4() { // IPv6 addresses have no labels
 		vip += " label eth0:1"
 	}
+	bpf, err := l.BPFDir(host)
+	if err != nil {
+		return NodeConfig{}, err
+	}
 	c := NodeConfig{
-		Node: h.Name, RunDir: l.RunDir(host), Service: "mysql", VIPs: []string{vip},
+		Node: h.Name, RunDir: l.RunDir(host), BPFDir: bpf, Service: "mysql", VIPs: []string{vip},
 		TTL: 3 * time.Second, Priority: 100,
 	}
 	if etcd != nil {
@@ -60,12 +67,15 @@ func (m *MariaDB) Checks(host string) []string {
 // YAML returns the text of the config file.
 func (c NodeConfig) YAML() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "node: %s\nrun_dir: %s\netcd:\n  endpoints: [%s]\nservices:\n  %s:\n    vips:\n",
-		c.Node, c.RunDir, strings.Join(c.Endpoints, ", "), c.Service)
+	fmt.Fprintf(&b, "node: %s\nrun_dir: %s\nbpf_dir: %s\netcd:\n  endpoints: [%s]\nservices:\n  %s:\n    vips:\n",
+		c.Node, c.RunDir, c.BPFDir, strings.Join(c.Endpoints, ", "), c.Service)
 	for _, vip := range c.VIPs {
 		fmt.Fprintf(&b, "      - %q\n", vip)
 	}
 	fmt.Fprintf(&b, "    ttl: %s\n    priority: %d\n    preempt: %t\n", c.TTL, c.Priority, c.Preempt)
+	if c.Fence != "" {
+		fmt.Fprintf(&b, "    fence: %s\n", c.Fence)
+	}
 	if len(c.Checks) > 0 {
 		b.WriteString("    checks:\n")
 	}

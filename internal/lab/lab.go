@@ -117,6 +117,7 @@ type Lab struct {
 
 	mu      sync.Mutex
 	procs   []*Process
+	mounts  []string // of each host's bpffs
 	closers []func() error // ended in reverse order
 	closed  bool
 }
@@ -168,7 +169,7 @@ func (l *Lab) Close() error {
 	for _, p := range procs {
 		p.end()
 	}
-	errs = append(errs, l.net.reap(procs), l.net.close(), os.RemoveAll(l.dir))
+	errs = append(errs, l.net.reap(procs), l.net.close(), removeDir(l.dir))
 	return errors.Join(errs...)
 }
 

@@ -82,7 +82,7 @@ func CleanLeftovers() ([]string, error) {
 			if dir == netnsDir {
 				err = unname(path)
 			} else {
-				err = os.RemoveAll(path)
+				err = removeDir(path)
 			}
 			errs, removed = append(errs, err), append(removed, path)
 		}
