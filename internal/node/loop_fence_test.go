@@ -139,7 +139,7 @@ func TestLoopAnswersClaim(t *testing.T) {
 			w.want(did{at + 2*time.Millisecond, "defend 485.099009ms"})
 			w.pass(again)
 			w.want()
-			if s := w.loop.Snapshot(); s.Claim.Count != 1 || s.ClaimAge <= 0 || s.Open <= 0 || s.Role != "holder" {
+			if s := w.loop.Snapshot(); s.VIP.Claim.Count != 1 || s.VIP.Fence.Until == 0 || s.Role != "holder" {
 				t.Errorf("Snapshot() = %+v; want the claim and an open fence", s)
 			}
 		})

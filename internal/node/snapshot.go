@@ -34,10 +34,6 @@ type Snapshot struct {
 	Synced   bool          `json:"etcd_synced"`
 	VIP      vip.State     `json:"vip"`
 	VIPAge   time.Duration `json:"vip_age_ns"`
-	Fence    vip.Fence     `json:"fence"`
-	Open     time.Duration `json:"fence_left_ns"` // of the fence's deadline; 0: it is shut
-	Claim    vip.Claim     `json:"claim"`
-	ClaimAge time.Duration `json:"claim_age_ns"` // of the last foreign claim; negative: none
 	Health   health.State  `json:"health"`
 	Strange  []string      `json:"strange,omitempty"`
 	Lateness time.Duration `json:"lateness_ns"`
@@ -58,17 +54,13 @@ func (l *Loop) publish(f Facts) {
 		Role: l.role.String(), Since: l.since, Why: l.why, Failing: or(l.failing, l.memory.duplicate),
 		Eligible: l.memory.member.Eligible, EligibleWhy: l.memory.member.Why,
 		Epoch: e.Epoch, Lease: e.Lease.String(), Paused: f.Paused, Trouble: e.Trouble, EtcdAge: age(f.Now, e.LastOK), Synced: e.Synced,
-		VIP: v, VIPAge: age(f.Now, v.At), Fence: v.Fence, Claim: v.Claim, ClaimAge: age(f.Now, v.Claim.At),
-		Health: l.checks.State(), Strange: e.View.Strange, Lateness: l.addrs.Lateness(),
+		VIP: v, VIPAge: age(f.Now, v.At), Health: l.checks.State(), Strange: e.View.Strange, Lateness: l.addrs.Lateness(),
 	}
 	if l.role != Holder {
 		s.Waiting = l.standing(f, e)
 	}
 	if f.Now.Before(f.HeldUntil) {
 		s.Left = f.HeldUntil.Sub(f.Now)
-	}
-	if f.Now.Before(v.Fence.Until) {
-		s.Open = v.Fence.Until.Sub(f.Now)
 	}
 	l.snapshot.Store(&s)
 }
