@@ -105,7 +105,7 @@ func (l *Loop) turn(ctx context.Context, f Facts) (acted, ok bool) {
 	next, do := Step(l.role, f)
 	started := l.hands.Now()
 	err := l.perform(ctx, f, do)
-	l.memory.Note(f, do, err)
+	ok = l.memory.Note(f, do, err)
 	if err == nil {
 		l.failing = ""
 		if next != l.role {
@@ -122,9 +122,7 @@ func (l *Loop) turn(ctx context.Context, f Facts) (acted, ok bool) {
 		l.tell(f)
 	}
 	call(l.hooks.Alive, l.cfg.Service)
-	// A foreign claim that shut the fence under an action is no failure: it is the
-	// next turn's fact.
-	return len(do) > 0, err == nil || errors.Is(err, vip.ErrClaimed)
+	return len(do) > 0, ok
 }
 
 // complain logs an action that failed, once for as long as it fails the same way.

@@ -60,8 +60,9 @@ func (m *Memory) Fill(r *Reading) {
 }
 
 // Note books how a turn ended: what Step wanted for these facts, and the error of
-// the action that failed.
-func (m *Memory) Note(f Facts, do []Action, err error) {
+// the action that failed. It returns whether the next turn need not wait: a foreign
+// claim that shut the fence under an action is no failure, but that turn's fact.
+func (m *Memory) Note(f Facts, do []Action, err error) (ok bool) {
 	if has(do, ConfirmTenure) {
 		m.asked = f.Now
 	}
@@ -84,6 +85,7 @@ func (m *Memory) Note(f Facts, do []Action, err error) {
 		// everybody.
 		m.failing, m.until, m.why = 0, f.Now.Add(barFor), "the VIP cannot be had here: "+err.Error()
 	}
+	return err == nil || errors.Is(err, vip.ErrClaimed)
 }
 
 // Rest is how long a node in this role does nothing after a turn unless something
