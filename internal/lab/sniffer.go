@@ -58,7 +58,7 @@ func (l *Lab) StartSniffer() (*Sniffer, error) {
 		}
 	}
 	err = l.net.sw.do(func() error {
-		s.fd, err = arpSocket()
+		s.fd, err = packetSocket(onlyARP())
 		return err
 	})
 	if err != nil {
@@ -74,20 +74,24 @@ func (l *Lab) StartSniffer() (*Sniffer, error) {
 	return s, nil
 }
 
-// arpSocket returns a packet socket on all interfaces that gets only ARP. It is
-// bound to all protocols and filters, because a socket for one protocol is
-// served after the bridge has taken the frame from its port, see
-// __netif_receive_skb_core in net/core/dev.c.
-func arpSocket() (fd int, err error) {
-	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open a packet socket: %w", err)
-	}
-	filter := []unix.SockFilter{
+// onlyARP passes ARP frames.
+func onlyARP() []unix.SockFilter {
+	return []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12}, // EtherType
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_ARP, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
+}
+
+// packetSocket returns a packet socket on all interfaces that gets what a filter
+// passes. It is bound to all protocols and filters, because a socket for one
+// protocol is served after the bridge has taken the frame from its port, see
+// __netif_receive_skb_core in net/core/dev.c.
+func packetSocket(filter []unix.SockFilter) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a packet socket: %w", err)
 	}
 	prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	err = errors.Join(
@@ -169,6 +173,16 @@ func (s *Sniffer) Frames() []ARPFrame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.frames)
+}
+
+// Take returns the frames so far, in the order in which they came, and forgets
+// them.
+func (s *Sniffer) Take() []ARPFrame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.frames
+	s.frames = nil
+	return taken
 }
 
 // Stop reads what is there and ends the sniffer; its frames stay.

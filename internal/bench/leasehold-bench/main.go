@@ -1,20 +1,28 @@
 // Command leasehold-bench measures Leasehold and keepalived side by side; make
 // bench runs it.
 //
-// The environment may have BENCH_N, the rounds per fault, and LEASEHOLD_BINARY,
-// the daemon to measure instead of one built from this checkout.
+//	leasehold-bench [compare]   every fault, and what the daemons cost
+//	leasehold-bench failover    hosts and daemons that end, at several ttls
+//	leasehold-bench packets     what the fence costs each packet
+//	leasehold-bench quiet       what happens when nothing goes wrong
+//
+// Each takes -h. The environment may have LEASEHOLD_BINARY, the daemon to measure
+// instead of one built from this checkout.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"leasehold/internal/bench"
 	"leasehold/internal/lab"
@@ -29,43 +37,127 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := measure(ctx, stdout, stderr); err != nil {
+	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
+		"compare": compare, "failover": failover,
+	}
+	name, rest := "compare", args[1:]
+	if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		name, rest = rest[0], rest[1:]
+	}
+	command := commands[name]
+	if command == nil {
+		fmt.Fprintf(stderr, "leasehold-bench: no measurement is called %q; there are compare, failover, packets and quiet\n", name)
+		return 2
+	}
+	switch err := command(ctx, rest, stdout, stderr); {
+	case errors.Is(err, errUsage):
+		return 2
+	case err != nil:
 		fmt.Fprintln(stderr, "leasehold-bench:", err)
 		return 1
 	}
 	return 0
 }
 
-func measure(ctx context.Context, stdout, stderr io.Writer) error {
-	o := bench.Options{Log: stderr, Binary: os.Getenv("LEASEHOLD_BINARY")}
-	if n := os.Getenv("BENCH_N"); n != "" {
-		var err error
-		if o.Rounds, err = strconv.Atoi(n); err != nil || o.Rounds < 1 {
-			return fmt.Errorf("BENCH_N is %q: want the number of rounds, 1 or more", n)
-		}
+// errUsage says that the flags were not understood; package flag has said why.
+var errUsage = errors.New("usage")
+
+// parse reads the flags of one measurement.
+func parse(f *flag.FlagSet, args []string, stderr io.Writer) error {
+	f.SetOutput(stderr)
+	if f.Parse(args) != nil {
+		return errUsage
 	}
-	for _, needs := range [][]string{lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsMariaDB, lab.NeedsKeepalived} {
+	if f.NArg() > 0 {
+		fmt.Fprintf(stderr, "unexpected argument %q\n", f.Arg(0))
+		return errUsage
+	}
+	return nil
+}
+
+// durations are a flag with commas between durations.
+type durations []time.Duration
+
+func (d *durations) String() string { return strings.Trim(fmt.Sprint([]time.Duration(*d)), "[]") }
+
+func (d *durations) Set(s string) error {
+	*d = nil
+	for part := range strings.SplitSeq(s, ",") {
+		one, err := time.ParseDuration(part)
+		if err != nil {
+			return err
+		}
+		*d = append(*d, one)
+	}
+	return nil
+}
+
+func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o := bench.Options{Log: stderr}
+	f := flag.NewFlagSet("compare", flag.ContinueOnError)
+	f.IntVar(&o.Rounds, "n", 10, "rounds per fault")
+	if err := parse(f, args, stderr); err != nil {
+		return err
+	}
+	return withBinary(ctx, lab.NeedsMariaDB, func(binary string) error {
+		o.Binary = binary
+		result, err := bench.Run(ctx, o)
+		if err != nil {
+			return err
+		}
+		result.Print(stdout)
+		return result.Err()
+	})
+}
+
+func failover(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o := bench.FailoverOptions{Log: stderr, Out: stdout}
+	ttls := durations{500 * time.Millisecond, time.Second, 3 * time.Second}
+	f := flag.NewFlagSet("failover", flag.ContinueOnError)
+	f.IntVar(&o.Rounds, "n", 30, "rounds per fault; one takes about 10 s")
+	f.Var(&ttls, "ttls", "Leasehold's ttls")
+	f.DurationVar(&o.Election, "election", 250*time.Millisecond, "etcd's election timeout")
+	f.DurationVar(&o.Heartbeat, "heartbeat", 50*time.Millisecond, "etcd's heartbeat interval")
+	if err := parse(f, args, stderr); err != nil {
+		return err
+	}
+	o.TTLs = ttls
+	return withBinary(ctx, lab.NeedsKeepalived, func(binary string) error {
+		o.Binary = binary
+		result, err := bench.Failover(ctx, o)
+		if result != nil {
+			fmt.Fprintln(stdout)
+			result.Print(stdout)
+			err = errors.Join(err, result.Err())
+		}
+		return err
+	})
+}
+
+// withBinary checks that a test network can run here, and calls f with a daemon
+// that is gone when it returns, unless the environment named it.
+func withBinary(ctx context.Context, needs []string, f func(binary string) error) error {
+	for _, needs := range [][]string{lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsKeepalived, needs} {
 		if err := lab.Check(needs...); err != nil {
 			return err
 		}
 	}
-	if o.Binary == "" {
-		dir, err := os.MkdirTemp("", "leasehold-bench")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		o.Binary = filepath.Join(dir, "leasehold")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.Binary, "leasehold/cmd/leasehold")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the daemon: %w: %s", err, out)
-		}
+	if _, err := lab.CleanLeftovers(); err != nil {
+		return err
 	}
-	result, err := bench.Run(ctx, o)
+	if binary := os.Getenv("LEASEHOLD_BINARY"); binary != "" {
+		return f(binary)
+	}
+	dir, err := os.MkdirTemp("", "leasehold-bench")
 	if err != nil {
 		return err
 	}
-	result.Print(stdout)
-	return result.Err()
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary := filepath.Join(dir, "leasehold")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "leasehold/cmd/leasehold")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the daemon: %w: %s", err, out)
+	}
+	return f(binary)
 }

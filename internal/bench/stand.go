@@ -1,0 +1,346 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"leasehold/internal/lab"
+)
+
+// stand is a test network with several VIPs on it, so that one fault meets all
+// of them: one Leasehold per host with a service for each of its VIPs, one
+// keepalived per host with an instance for each of its own.
+type stand struct {
+	*lab.Lab
+	etcd   *lab.Etcd
+	vips   []*tried
+	kernel *lab.KernelWatch
+	wire   *lab.Sniffer
+
+	binary     string
+	launch     []string // what starts the daemon: "nice", "-n", "-15"; may be empty
+	keepalived string   // the program; empty: there is no keepalived
+	ours       map[string]*lab.Process
+	theirs     map[string]*lab.Process
+}
+
+// tried is one VIP of a stand with what keeps it, and the column of its figures.
+type tried struct {
+	name string
+	addr netip.Addr
+	ours bool
+
+	service string // Leasehold's
+	ttl     time.Duration
+
+	version, id int // keepalived's VRRP version and VRID
+	advert      time.Duration
+
+	prober *lab.Prober
+}
+
+// standConfig says what to build.
+type standConfig struct {
+	binary              string
+	launch              []string
+	ttls                []time.Duration // a VIP of Leasehold each
+	keepalived          bool            // two more VIPs, see theirVIPs
+	election, heartbeat time.Duration   // etcd's
+}
+
+// vip returns one of the addresses of the test network that no host has.
+func vip(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 20, 8, 180 + n}) }
+
+func ourVIPs(ttls []time.Duration) []*tried {
+	var all []*tried
+	for i, ttl := range ttls {
+		all = append(all, &tried{
+			name: "ttl " + ttl.String(), addr: vip(byte(i)), ours: true,
+			service: fmt.Sprintf("service%d", i+1), ttl: ttl,
+		})
+	}
+	return all
+}
+
+// theirVIPs are keepalived as the operators' hosts have it, and the fastest that
+// it can. Their scripts and trackers watch mysqld, which has no part in what a
+// stand measures, and are left out.
+func theirVIPs() []*tried {
+	return []*tried{
+		{name: "keepalived as set", addr: vip(8), version: 2, id: 51, advert: time.Second},
+		{name: "keepalived fast", addr: vip(9), version: 3, id: 52, advert: 100 * time.Millisecond},
+	}
+}
+
+// openStand builds a stand on an empty network, with etcd and no daemon running.
+// Closing the lab removes it all.
+func openStand(ctx context.Context, l *lab.Lab, c standConfig) (*stand, error) {
+	s := &stand{
+		Lab: l, binary: c.binary, launch: c.launch, vips: ourVIPs(c.ttls),
+		ours: map[string]*lab.Process{}, theirs: map[string]*lab.Process{},
+	}
+	var err error
+	if c.keepalived {
+		if s.keepalived, err = findProgram("keepalived"); err != nil {
+			return nil, err
+		}
+		s.vips = append(s.vips, theirVIPs()...)
+	}
+	// pre-vote is the default since etcd 3.5: a member that returns then does not
+	// make the leader step down.
+	s.etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: c.election, Heartbeat: c.heartbeat, ExtraArgs: []string{"--pre-vote"}})
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, v := range s.vips {
+		addrs = append(addrs, v.addr)
+	}
+	if s.kernel, err = l.WatchKernels(hosts(), addrs...); err != nil {
+		return nil, err
+	}
+	if s.wire, err = l.StartSniffer(); err != nil {
+		return nil, err
+	}
+	for _, v := range s.vips {
+		if _, err := l.StartARPProber(v.addr, 0); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range hosts() {
+		if err := s.configure(h); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// configure writes the configs of both daemons of a host. Host a is preferred by
+// keepalived, which comes back to it by itself, and by Leasehold, which does not.
+func (s *stand) configure(host string) error {
+	dir, err := s.HostDir(host)
+	if err != nil {
+		return err
+	}
+	c, err := s.NodeConfig(host, s.etcd)
+	if err != nil {
+		return err
+	}
+	prio := 90
+	if host == lab.A {
+		prio = 100
+	}
+	var ours []*tried
+	conf := "global_defs {\n  vrrp_version 2\n}\n"
+	for _, v := range s.vips {
+		if v.ours {
+			ours = append(ours, v)
+			continue
+		}
+		conf += fmt.Sprintf("vrrp_instance V%d {\n  state BACKUP\n  version %d\n  interface eth0\n  virtual_router_id %d\n"+
+			"  priority %d\n  advert_int %g\n  virtual_ipaddress {\n    %s/24 dev eth0\n  }\n}\n",
+			v.id, v.version, v.id, prio, v.advert.Seconds(), v.addr)
+	}
+	c.Service, c.TTL, c.Priority, c.VIPs = ours[0].service, ours[0].ttl, prio, []string{ours[0].device()}
+	for _, v := range ours[1:] {
+		c.Extra += fmt.Sprintf("  %s:\n    vips: [%s]\n    ttl: %s\n    priority: %d\n", v.service, v.device(), v.ttl, prio)
+	}
+	return errors.Join(s.WriteConfig(host, c.YAML()), os.WriteFile(filepath.Join(dir, "keepalived.conf"), []byte(conf), 0o600))
+}
+
+// device is a VIP in the words of ip address add.
+func (v *tried) device() string { return v.addr.String() + "/24 dev eth0" }
+
+// start starts the daemons of a host that do not run, and thaws those that are
+// frozen.
+func (s *stand) start(host string) error {
+	if p := s.ours[host]; p != nil && p.Running() {
+		if err := p.Thaw(); err != nil {
+			return err
+		}
+	} else {
+		args := append(slices.Clone(s.launch), s.binary, "run", "--config", s.ConfigFile(host))
+		p, err := s.Start(host, "leasehold", nil, args[0], args[1:]...)
+		if err != nil {
+			return err
+		}
+		s.ours[host] = p
+	}
+	if s.keepalived == "" {
+		return nil
+	}
+	if p := s.theirs[host]; p != nil && p.Running() {
+		return p.SignalGroup(syscall.SIGCONT)
+	}
+	p, err := startKeepalived(s.Lab, host, s.keepalived)
+	s.theirs[host] = p
+	return err
+}
+
+// startKeepalived starts keepalived's VRRP part on a host with the
+// keepalived.conf that is in the host's directory. what runs it may come before
+// the program.
+func startKeepalived(l *lab.Lab, host string, program ...string) (*lab.Process, error) {
+	dir, err := l.HostDir(host)
+	if err != nil {
+		return nil, err
+	}
+	// A killed keepalived leaves them, and does not start again as long as nobody
+	// has waited for the child that it leaves too, as in a container.
+	pidfile, vrrpPidfile := filepath.Join(dir, "keepalived.pid"), filepath.Join(dir, "vrrp.pid")
+	for _, f := range []string{pidfile, vrrpPidfile} {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("remove what a killed keepalived left: %w", err)
+		}
+	}
+	args := append(slices.Clone(program[1:]), "--dont-fork", "--log-console", "--log-detail", "--vrrp",
+		"--use-file", filepath.Join(dir, "keepalived.conf"), "--pid", pidfile, "--vrrp_pid", vrrpPidfile)
+	return l.Start(host, "keepalived", nil, program[0], args...)
+}
+
+// daemons are those that run on a host.
+func (s *stand) daemons(host string) []*lab.Process {
+	var all []*lab.Process
+	for _, p := range []*lab.Process{s.ours[host], s.theirs[host]} {
+		if p != nil && p.Running() {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// signal sends a signal to all daemons of a host at once.
+func (s *stand) signal(host string, sig syscall.Signal) error {
+	var errs []error
+	for _, p := range s.daemons(host) {
+		errs = append(errs, p.SignalGroup(sig))
+	}
+	return errors.Join(errs...)
+}
+
+// holders returns the hosts whose kernels have a VIP now.
+func (s *stand) holders(v *tried) []string {
+	var all []string
+	for _, i := range s.kernel.Intervals() {
+		if i.Addr == v.addr && i.To.IsZero() {
+			all = append(all, i.Host)
+		}
+	}
+	return all
+}
+
+// settle repairs what is broken, starts what does not run, and returns when host
+// a has every VIP, alone, and host b would take it.
+func (s *stand) settle(ctx context.Context) error {
+	var errs []error
+	for _, h := range hosts() {
+		errs = append(errs, s.CablePlug(h))
+	}
+	for _, h := range []string{lab.A, lab.B, lab.C} {
+		if !s.etcd.Process(h).Running() {
+			errs = append(errs, s.etcd.Start(h))
+		}
+	}
+	for _, h := range hosts() {
+		errs = append(errs, s.start(h))
+	}
+	errs = append(errs, s.etcd.WaitReady(ctx))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("repair: %w", err)
+	}
+	if err := s.eligible(ctx); err != nil {
+		return err
+	}
+	for _, v := range s.vips {
+		if err := s.bringHome(ctx, v); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
+	if err := s.eligible(ctx); err != nil {
+		return err
+	}
+	for _, v := range s.vips {
+		if v.prober == nil {
+			continue
+		}
+		if err := v.prober.WaitAnswer(ctx, lab.A, generous); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
+	return nil
+}
+
+// bringHome has host a take a VIP that it has not, and waits until its kernel
+// alone has it.
+func (s *stand) bringHome(ctx context.Context, v *tried) error {
+	if v.ours {
+		home, err := s.Host(lab.A)
+		if err != nil {
+			return err
+		}
+		err = lab.Wait(ctx, generous, home.Name+" to hold "+v.service, func() (bool, error) {
+			holder, err := s.holder(ctx, v.service)
+			if err != nil || holder == home.Name {
+				return err == nil, err
+			}
+			// Refused as long as the node has not said that it is well.
+			_, err = s.Exec(ctx, lab.A, s.binary, "switchover", v.service, "--to", home.Name, "--config", s.ConfigFile(lab.A))
+			return false, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return waitEqual(ctx, fmt.Sprintf("the hosts with %s", v.addr), []string{lab.A},
+		func() ([]string, error) { return s.holders(v), nil })
+}
+
+// eligible waits until every node is, for every service.
+func (s *stand) eligible(ctx context.Context) error {
+	want := 0
+	for _, v := range s.vips {
+		if v.ours {
+			want += len(hosts())
+		}
+	}
+	return waitEqual(ctx, "eligible nodes", []string{strconv.Itoa(want)}, func() ([]string, error) {
+		out, err := s.etcd.Ctl(ctx, "get", "--prefix", "--print-value-only", "/leasehold/")
+		return []string{strconv.Itoa(strings.Count(out, `"eligible":true`))}, err
+	})
+}
+
+// waitEqual waits until what is seen is what is wanted.
+func waitEqual(ctx context.Context, what string, want []string, see func() ([]string, error)) error {
+	return lab.Wait(ctx, generous, what, func() (bool, error) {
+		got, err := see()
+		if err == nil && !slices.Equal(got, want) {
+			err = fmt.Errorf("%v, want %v", got, want)
+		}
+		return err == nil, err
+	})
+}
+
+// holder reads the name of the node that holds a service; empty: none does.
+func (s *stand) holder(ctx context.Context, service string) (string, error) {
+	out, err := s.etcd.Ctl(ctx, "get", "--print-value-only", "/leasehold/"+service+"/holder")
+	if err != nil || strings.TrimSpace(out) == "" {
+		return "", err
+	}
+	var value struct {
+		Node string `json:"node"`
+	}
+	if err := json.Unmarshal([]byte(out), &value); err != nil {
+		return "", fmt.Errorf("holder value %q: %w", out, err)
+	}
+	return value.Node, nil
+}
