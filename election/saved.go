@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -65,8 +66,11 @@ func (c *Core) Save() *Saved {
 // it is from before a reboot, when anybody but this process's user and root could
 // have written it, and when its content is not what a daemon writes. A file that
 // is not there is fs.ErrNotExist.
-func ReadSaved(path string) (*Saved, error) {
-	b, err := readPrivate(path)
+func ReadSaved(path string) (*Saved, error) { return ReadSavedOf(path, os.Geteuid()) }
+
+// ReadSavedOf is ReadSaved as a daemon of the given user would read it.
+func ReadSavedOf(path string, uid int) (*Saved, error) {
+	b, err := readPrivate(path, uid)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,9 @@ import (
 // few dozen bytes more with each VIP.
 const savedLimit = 64 << 10
 
-// readPrivate reads a regular file that only this process's user and root can
-// have written. It follows no symbolic link, and does not hang on a FIFO.
-func readPrivate(path string) ([]byte, error) {
+// readPrivate reads a regular file that only the given user and root can have
+// written. It follows no symbolic link, and does not hang on a FIFO.
+func readPrivate(path string, uid int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%s: is a symbolic link", path)
@@ -34,8 +34,8 @@ func readPrivate(path string) ([]byte, error) {
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return nil, fmt.Errorf("%s: is not a regular file", path)
-	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return nil, fmt.Errorf("%s: belongs to user %d, neither root nor this daemon's user (%d)", path, st.Uid, os.Geteuid())
+	case st.Uid != 0 && int(st.Uid) != uid:
+		return nil, fmt.Errorf("%s: belongs to user %d, neither root nor this daemon's user (%d)", path, st.Uid, uid)
 	case st.Mode&0o022 != 0:
 		return nil, fmt.Errorf("%s: others may write it (mode %04o)", path, st.Mode&0o7777)
 	case st.Size > savedLimit:
