@@ -1,0 +1,3 @@
+package fence
+
+func child() (int, bool) { return 0, false }
