@@ -65,7 +65,7 @@ func daemonStartsAlone(ctx context.Context, s *Site) (Measured, error) {
 func daemonKilled(ctx context.Context, s *Site) (Measured, error) {
 	m, err := s.fault(ctx, s.Daemon(lab.A).Kill, s.answeredBy(ctx, lab.B))
 	m.Took = 0
-	return m, errors.Join(err, moved(m.Report, s.TTL+time.Second))
+	return m, errors.Join(err, moved(s.silent(m.Report), s.TTL+time.Second))
 }
 
 func daemonFrozen(ctx context.Context, s *Site) (Measured, error) {
@@ -75,7 +75,7 @@ func daemonFrozen(ctx context.Context, s *Site) (Measured, error) {
 		return errors.Join(err, s.quiet(ctx, time.Second), s.Daemon(lab.A).Thaw(), s.quiet(ctx, s.TTL))
 	})
 	m.Took = 0
-	return m, errors.Join(err, moved(m.Report, s.TTL+time.Second))
+	return m, errors.Join(err, moved(s.silent(m.Report), s.TTL+time.Second))
 }
 
 func daemonRestarted(ctx context.Context, s *Site) (Measured, error) {

@@ -6,6 +6,7 @@
 package cases
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,9 +19,11 @@ import (
 
 // Options say what to build.
 type Options struct {
-	Binary string        // the leasehold binary
-	TTL    time.Duration // default 3s
-	Extra  string        // more keys of the service in the config
+	Binary   string        // the leasehold binary
+	TTL      time.Duration // default 3s
+	Fence    string        // auto, off or required; default is the daemon's
+	Election time.Duration // of etcd; default Election
+	Extra    string        // more keys of the service in the config
 }
 
 // Site is the network with everything running on it.
@@ -31,9 +34,14 @@ type Site struct {
 	Obs  *lab.Observer
 	TTL  time.Duration
 
-	binary  string
-	daemons map[string]*lab.Process
+	binary   string
+	fence    string
+	daemons  map[string]*lab.Process
+	unfenced time.Time // when a fence was last taken away
 }
+
+// Fenced reports whether a fence ends the tenures at this site.
+func (s *Site) Fenced() bool { return s.fence != "off" }
 
 // Etcd runs with --pre-vote, as it does by default since 3.5: without it a member
 // that comes back from a partition makes the leader step down.
@@ -51,12 +59,9 @@ func hosts() []string { return []string{lab.A, lab.B} }
 // Open builds a site on an empty network: etcd, MariaDB and a daemon on each
 // MySQL host, the VIP on host a. Closing the lab removes it all.
 func Open(ctx context.Context, l *lab.Lab, o Options) (*Site, error) {
-	s := &Site{Lab: l, TTL: o.TTL, binary: o.Binary, daemons: map[string]*lab.Process{}}
-	if s.TTL == 0 {
-		s.TTL = 3 * time.Second
-	}
+	s := &Site{Lab: l, TTL: cmp.Or(o.TTL, 3*time.Second), binary: o.Binary, fence: o.Fence, daemons: map[string]*lab.Process{}}
 	var err error
-	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: Election, ExtraArgs: []string{"--pre-vote"}}); err != nil {
+	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: cmp.Or(o.Election, Election), ExtraArgs: []string{"--pre-vote"}}); err != nil {
 		return nil, err
 	}
 	if s.DB, err = l.StartMariaDB(ctx, lab.MariaDBConfig{}); err != nil {
@@ -90,7 +95,7 @@ func (s *Site) Configure(host, extra string) error {
 	if err != nil {
 		return err
 	}
-	c.TTL, c.Checks, c.Extra = s.TTL, s.DB.Checks(host), extra
+	c.TTL, c.Fence, c.Checks, c.Extra = s.TTL, s.fence, s.DB.Checks(host), extra
 	if host == lab.A {
 		c.Priority = 110
 	}
@@ -268,10 +273,10 @@ func (s *Site) HolderOf(ctx context.Context, service string) (HolderKey, error) 
 	return h, nil
 }
 
-// All are the cases of the table, in its order.
+// All are the cases of the table, in its order. The last of them need a fence.
 func All() []Case {
 	var all []Case
-	for _, group := range [][]Case{network(), daemons(), mysqld(), byHand()} {
+	for _, group := range [][]Case{network(), daemons(), mysqld(), byHand(), fenced()} {
 		all = append(all, group...)
 	}
 	return all

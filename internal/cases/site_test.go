@@ -4,10 +4,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"leasehold/internal/lab"
 	"leasehold/internal/lab/labtest"
+	"leasehold/vip"
 )
 
 // binary builds the daemon once for the tests of this package.
@@ -26,10 +30,31 @@ func binary(t *testing.T) string {
 }
 
 // TestCases is the operators' table: every row, on one site, one after the other.
-func TestCases(t *testing.T) {
-	bin := binary(t)
+func TestCases(t *testing.T) { runCases(t, Options{}, All()) }
+
+// TestCasesWithoutFence are the rows in which the kernel may have to end the
+// tenure, where lifetimes of whole seconds are all that it has.
+func TestCasesWithoutFence(t *testing.T) {
+	runCases(t, Options{Fence: vip.FenceOff.String()}, pick("N1", "D1", "D5", "P2 VIP deleted", "P3 pause 1h, daemon"))
+}
+
+// TestCasesBriefTTL are those, and the fence's, at a ttl that only a fence allows.
+func TestCasesBriefTTL(t *testing.T) {
+	runCases(t, Options{TTL: time.Second, Election: 250 * time.Millisecond},
+		pick("N1", "D1", "D5", "M1 holder's mysqld killed", "P2 VIP deleted", "P3 pause 1h, daemon", "P3 the pause ends", "F"))
+}
+
+// pick returns the cases that begin like one of these.
+func pick(begins ...string) []Case {
+	return slices.DeleteFunc(All(), func(c Case) bool {
+		return !slices.ContainsFunc(begins, func(b string) bool { return strings.HasPrefix(c.ID+" "+c.Name, b) })
+	})
+}
+
+func runCases(t *testing.T, o Options, cases []Case) {
+	o.Binary = binary(t)
 	l := labtest.Start(t, lab.Config{}, lab.NeedsEtcd, lab.NeedsMariaDB)
-	s, err := Open(t.Context(), l, Options{Binary: bin})
+	s, err := Open(t.Context(), l, o)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, l.Logs(20))
 	}
@@ -39,7 +64,7 @@ func TestCases(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, c := range All() {
+	for _, c := range cases {
 		if only := os.Getenv("CASE"); only != "" && only != c.ID {
 			continue
 		}

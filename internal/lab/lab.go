@@ -117,7 +117,7 @@ type Lab struct {
 
 	mu      sync.Mutex
 	procs   []*Process
-	mounts  []string // of each host's bpffs
+	mounts  []string       // of each host's bpffs
 	closers []func() error // ended in reverse order
 	closed  bool
 }
