@@ -18,14 +18,17 @@ type announcer struct {
 	start   boottime.Instant // of the burst
 	sent    int              // how many of the schedule are out
 
-	wake chan struct{} // one slot: start has changed
+	defended boottime.Instant // when a claim was last answered
+	owed     boottime.Instant // when the next one is to be; zero: none is
+
+	wake chan struct{} // one slot: start or owed has changed
 }
 
 // stop ends the announcements. When it has returned none is on its way.
 func (a *announcer) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.on = false
+	a.on, a.owed = false, 0
 }
 
 func (a *announcer) closeAll() {
@@ -51,7 +54,7 @@ func (a *announcer) closeAll() {
 func (s *Set) Announce(context.Context) error {
 	s.announcer.mu.Lock()
 	defer s.announcer.mu.Unlock()
-	s.announcer.start, s.announcer.sent = boottime.Now(), 0
+	s.announcer.start, s.announcer.sent = boottime.Now(), 1
 	err := s.announce()
 	s.announcer.on = !errors.Is(err, ErrNotBound)
 	if s.announcer.on {
@@ -71,13 +74,10 @@ func (s *Set) announce() error {
 	}
 	var errs []error
 	for _, sp := range s.specs {
-		snd := s.announcer.senders[sp.Device]
-		if snd == nil {
-			var err error
-			if snd, err = s.openLate(sp.Device); err != nil {
-				errs = append(errs, err)
-				continue
-			}
+		snd, err := s.senderLocked(sp.Device)
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
 		if snd.link.silent {
 			continue
@@ -90,7 +90,6 @@ func (s *Set) announce() error {
 			errs = append(errs, fmt.Errorf("%s on %s: %w", sp.Prefix.Addr(), sp.Device, err))
 		}
 	}
-	s.announcer.sent++
 	return errors.Join(errs...)
 }
 
@@ -104,8 +103,12 @@ func rightCopies(st State) []Copy {
 	return right
 }
 
-// openLate opens the sockets of a device that Run has not seen yet.
-func (s *Set) openLate(device string) (*sender, error) {
+// senderLocked returns the sender of a device, which it opens where Run has not
+// seen it yet. The announcer's lock is held.
+func (s *Set) senderLocked(device string) (*sender, error) {
+	if snd := s.announcer.senders[device]; snd != nil {
+		return snd, nil
+	}
 	r, err := s.refresh()
 	if err != nil {
 		return nil, err
@@ -141,7 +144,7 @@ func (s *Set) tendSenders(r *reading) (replaced bool) {
 	for _, sp := range s.specs {
 		l, ok := r.links[sp.Device]
 		had := s.announcer.senders[sp.Device]
-		if had != nil && (!ok || !had.serves(l)) {
+		if had != nil && (!ok || !had.link.same(l)) {
 			old = append(old, had)
 			delete(s.announcer.senders, sp.Device)
 			replaced = true
@@ -161,16 +164,40 @@ func (s *Set) tendSenders(r *reading) (replaced bool) {
 	return replaced
 }
 
+// defendInterval is the least time between two answers to claims: two hosts that
+// both believe that an address is theirs must not flood the network (RFC 5227
+// section 2.4 c has 10 s, for hosts that have nobody to ask whose it is).
+const defendInterval = time.Second
+
+// answer announces the VIPs because another host claimed one, or leaves that to
+// Run when the last answer is less than a second ago.
+func (s *Set) answer() error {
+	a := &s.announcer
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := boottime.Now()
+	if next := a.defended.Add(defendInterval); !a.defended.IsZero() && now < next {
+		a.owed = next
+		signal(a.wake)
+		return nil
+	}
+	a.defended, a.owed = now, 0
+	return s.announce()
+}
+
 // nextAnnouncement returns how long until the next announcement is due, and
 // false when none is.
 func (s *Set) nextAnnouncement() (time.Duration, bool) {
-	s.announcer.mu.Lock()
-	defer s.announcer.mu.Unlock()
-	if !s.announcer.on {
-		return 0, false
+	a := &s.announcer
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	due := a.owed
+	if a.on {
+		if next := a.start.Add(s.schedule.due(a.sent)); due.IsZero() || next < due {
+			due = next
+		}
 	}
-	due := s.announcer.start.Add(s.schedule.due(s.announcer.sent))
-	return max(0, due.Sub(boottime.Now())), true
+	return max(0, due.Sub(boottime.Now())), !due.IsZero()
 }
 
 // announceDue sends the next announcement, after a look at the kernel: the VIP
@@ -179,16 +206,23 @@ func (s *Set) announceDue() {
 	if _, err := s.refresh(); err != nil {
 		s.log.Warn("vip not announced, kernel cannot be read", "err", err)
 	}
-	s.announcer.mu.Lock()
-	defer s.announcer.mu.Unlock()
-	if !s.announcer.on {
-		return
+	a := &s.announcer
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := boottime.Now()
+	answer := !a.owed.IsZero() && now >= a.owed
+	scheduled := a.on && now >= a.start.Add(s.schedule.due(a.sent))
+	if answer {
+		a.defended, a.owed = now, 0
 	}
-	sent := s.announcer.sent
-	if err := s.announce(); err != nil {
-		s.log.Debug("vip not announced", "err", err)
+	if scheduled {
+		a.sent++ // the schedule goes on for when it is back
 	}
-	s.announcer.sent = sent + 1 // the schedule goes on for when it is back
+	if answer || scheduled {
+		if err := s.announce(); err != nil {
+			s.log.Debug("vip not announced", "err", err)
+		}
+	}
 }
 
 // announceAgain begins a new burst if the VIPs are being announced: the network

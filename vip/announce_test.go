@@ -9,7 +9,9 @@ import (
 	"leasehold/internal/boottime"
 )
 
-func TestAnnounce(t *testing.T) {
+func TestAnnounce(t *testing.T) { eachGuard(t, testAnnounce) }
+
+func testAnnounce(t *testing.T, newSet setMaker) {
 	p := network(t)
 	s := newSet(t, spec4, spec6)
 	run(t, s)
@@ -52,7 +54,9 @@ func TestAnnounce(t *testing.T) {
 
 // A process that was frozen past its deadline must not announce when it thaws,
 // though the last reading shows the VIP.
-func TestAnnounceAfterTheDeadline(t *testing.T) {
+func TestAnnounceAfterTheDeadline(t *testing.T) { eachGuard(t, testAnnounceAfterTheDeadline) }
+
+func testAnnounceAfterTheDeadline(t *testing.T, newSet setMaker) {
 	p := network(t)
 	s := newSet(t, spec4)
 	frames := capture(t, p)
@@ -67,6 +71,10 @@ func TestAnnounceAfterTheDeadline(t *testing.T) {
 }
 
 func TestAnnounceAgainWhenTheCarrierReturns(t *testing.T) {
+	eachGuard(t, testAnnounceAgainWhenTheCarrierReturns)
+}
+
+func testAnnounceAgainWhenTheCarrierReturns(t *testing.T, newSet setMaker) {
 	p := network(t)
 	s := newSet(t, spec4)
 	run(t, s)
@@ -87,6 +95,10 @@ func TestAnnounceAgainWhenTheCarrierReturns(t *testing.T) {
 }
 
 func TestAnnounceWithAnotherHardwareAddress(t *testing.T) {
+	eachGuard(t, testAnnounceWithAnotherHardwareAddress)
+}
+
+func testAnnounceWithAnotherHardwareAddress(t *testing.T, newSet setMaker) {
 	p := network(t)
 	s := newSet(t, spec4)
 	run(t, s)

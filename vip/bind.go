@@ -19,11 +19,18 @@ import (
 const setTries = 3
 
 // Bind puts every VIP on its device as configured, with a kernel lifetime that
-// ends at or before until (see Lifetime; the kernel may be late by Lateness),
-// and returns when the kernel shows them. A VIP that is there already keeps its
-// place and label and gets the lifetime; one with another label on the same
-// device and prefix is replaced. Other copies stay, see Sweep. IPv6 addresses
-// are usable at once (IFA_F_NODAD).
+// follows from until, opens the guard until then, and returns when the kernel
+// shows them. A VIP that is there already keeps its place and label and gets the
+// lifetime; one with another label on the same device and prefix is replaced.
+// Other copies stay, see Sweep. IPv6 addresses are usable at once (IFA_F_NODAD).
+//
+// Behind a fence nothing answers for a VIP that was not there before until
+// everything else is done; the lifetime ends up to 2 s after until. Without one
+// it ends at or before until (see Lifetime; the kernel may be late by Lateness).
+//
+// With probe the network is asked first whether another host has one of the VIPs
+// (behind a fence while the addresses are added). If one answers no VIP is left,
+// also none that was there before, and the error wraps a *DuplicateError.
 //
 // An IPv4 VIP becomes a secondary of the host's own address in its subnet. The
 // device's promote_secondaries is set to 1 first and stays so, else the kernel
@@ -37,48 +44,94 @@ const setTries = 3
 // bound without a prefix route of its own (IFA_F_NOPREFIXROUTE): the kernel
 // would share the host's, and hang the VIP's lifetime on it.
 //
-// It fails with ErrNoRoom when under one second is left, or when until passed
-// meanwhile; with ErrNoLink when a device is missing or down; with
-// ErrOwnAddress; and with the kernel's error. What this call added is removed
-// again then.
-func (s *Set) Bind(_ context.Context, until boottime.Instant, probe bool) (err error) {
+// It fails with ErrNoRoom when until has passed, before or meanwhile, and without
+// a fence when under one second is left; with ErrNoGuard; with ErrClaimed when
+// the kernel shut a fence (Defend is what is next then); with ErrNoLink when a
+// device is missing or down; with ErrOwnAddress; and with the kernel's error.
+// What this call added is removed again then.
+func (s *Set) Bind(ctx context.Context, until boottime.Instant, probe bool) error {
 	s.op.Lock()
 	defer s.op.Unlock()
-	if _, ok := Lifetime(boottime.Now(), until); !ok {
-		return fmt.Errorf("bind: %w", ErrNoRoom)
+	err := s.bind(ctx, until, probe)
+	if duplicate := (*DuplicateError)(nil); errors.As(err, &duplicate) {
+		s.setLease(0)
+		err = errors.Join(err, s.guard.shut(), s.clear(ctx, func(f found) bool { return f.Right }))
+	}
+	if err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	return nil
+}
+
+func (s *Set) bind(ctx context.Context, until boottime.Instant, probe bool) error {
+	if _, ok := s.guard.lifetime(boottime.Now(), until); !ok {
+		return ErrNoRoom
 	}
 	r, err := s.refresh()
 	if err != nil {
-		return fmt.Errorf("bind: %w", err)
+		return err
 	}
 	if err := s.prepare(r); err != nil {
-		return fmt.Errorf("bind: %w", err)
+		return err
 	}
-	var added []int
-	for i := range s.specs {
-		was := r.right(i) != nil
-		if err = s.put(r, i, until); err != nil {
-			break
-		}
-		if !was {
-			added = append(added, i)
-		}
+	if r, err = s.ready(ctx, r); err != nil {
+		return err
 	}
-	if err == nil {
-		err = s.guard.arm(until)
+	var asked *probing // nil: nobody
+	if probe {
+		asked, err = s.startProbe()
+		defer asked.end()
 	}
-	if err == nil {
-		s.setLease(until)
-		s.awaitLocal(added)
-		err = s.confirm()
+	if err == nil && !s.fenced() {
+		err = asked.wait(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("bind: %w", errors.Join(err, s.undo(added)))
+		return err
+	}
+	added, err := s.putAll(r, until)
+	if err == nil {
+		s.awaitLocal(added)
+		if s.fenced() {
+			err = asked.wait(ctx)
+		}
+	}
+	if err == nil {
+		err = s.open(until)
+	}
+	if err != nil {
+		return errors.Join(err, s.undo(added))
 	}
 	for _, i := range added {
 		s.log.Info("vip bound", "vip", s.specs[i].Prefix, "iface", s.specs[i].Device, "label", s.specs[i].Label)
 	}
 	return nil
+}
+
+// open opens the guard of VIPs that are there, and makes sure that they are.
+func (s *Set) open(until boottime.Instant) error {
+	s.setLease(until)
+	if err := s.guard.arm(until); err != nil {
+		return err
+	}
+	if until <= s.now() {
+		return fmt.Errorf("this process was held up until its lease was over: %w", ErrNoRoom)
+	}
+	return s.confirm()
+}
+
+// putAll binds or refreshes every VIP, and returns those that were not there, as
+// far as it came.
+func (s *Set) putAll(r *reading, until boottime.Instant) (added []int, err error) {
+	for i := range s.specs {
+		was := r.right(i) != nil
+		if err := s.put(r, i, until); err != nil {
+			return added, err
+		}
+		if !was {
+			added = append(added, i)
+		}
+	}
+	return added, nil
 }
 
 // prepare checks what must hold before the first VIP is bound.
@@ -126,17 +179,17 @@ func (s *Set) put(r *reading, i int, until boottime.Instant) error {
 	return s.setLifetime(r, i, until)
 }
 
-// setLifetime creates or replaces the VIP with a lifetime that ends at or before
-// until. The lifetime is relative, so a process that was held up between reading
-// the clock and the kernel's reading its message would stretch it: the clock is
-// read again, the lifetime shortened, and when there is no more room the VIP is
+// setLifetime creates or replaces the VIP with the lifetime that goes with until.
+// The lifetime is relative, so a process that was held up between reading the
+// clock and the kernel's reading its message would stretch it: the clock is read
+// again, the lifetime shortened, and when there is no more room the VIP is
 // deleted.
 func (s *Set) setLifetime(r *reading, i int, until boottime.Instant) error {
 	sp := s.specs[i]
 	a := sp.address(r)
 	for try := range setTries {
 		before := s.now()
-		seconds, ok := Lifetime(before, until)
+		seconds, ok := s.guard.lifetime(before, until)
 		if !ok {
 			if try == 0 {
 				return ErrNoRoom
@@ -150,7 +203,7 @@ func (s *Set) setLifetime(r *reading, i int, until boottime.Instant) error {
 		}
 		lifetime := time.Duration(seconds) * time.Second
 		s.setKernelUntil(i, before.Add(lifetime))
-		if s.now().Add(lifetime) <= until {
+		if s.now().Add(lifetime) <= s.guard.limit(until) {
 			return nil
 		}
 	}
@@ -250,6 +303,7 @@ func (s *Set) undo(added []int) error {
 	}
 	var errs []error
 	for _, i := range added {
+		errs = append(errs, s.guard.shutOne(i))
 		s.setKernelUntil(i, 0)
 		if f := r.right(i); f != nil {
 			errs = append(errs, s.remove(r, *f))
@@ -257,61 +311,4 @@ func (s *Set) undo(added []int) error {
 	}
 	_, err = s.refresh()
 	return errors.Join(append(errs, err)...)
-}
-
-// Extend gives the VIPs that are there as configured a kernel lifetime that
-// ends at or before until, longer or shorter than before, by one replace each:
-// place, label and TCP sessions are kept. A VIP that somebody made permanent
-// becomes finite again. It creates nothing.
-//
-// It fails with ErrNotBound when a VIP is missing, after it has extended the
-// others; and with ErrNoRoom when under one second is left, in which case the
-// VIPs keep the lifetime they had, and must be released. If until passed
-// while the kernel was told, all are deleted.
-func (s *Set) Extend(_ context.Context, until boottime.Instant) error {
-	s.op.Lock()
-	defer s.op.Unlock()
-	if _, ok := Lifetime(boottime.Now(), until); !ok {
-		return fmt.Errorf("extend: %w", ErrNoRoom)
-	}
-	r, err := s.refresh()
-	if err != nil {
-		return fmt.Errorf("extend: %w", err)
-	}
-	var errs []error
-	for i, sp := range s.specs {
-		f := r.right(i)
-		switch {
-		case f == nil:
-			errs = append(errs, fmt.Errorf("%s is %w", sp, ErrNotBound))
-		case s.own(r, *f):
-			errs = append(errs, ownError(*f))
-		default:
-			errs = append(errs, s.setLifetime(r, i, until))
-		}
-	}
-	err = errors.Join(errs...)
-	if errors.Is(err, ErrNoRoom) {
-		err = errors.Join(err, s.removeAll(r, func(f found) bool { return f.Right && !s.own(r, f) }))
-	} else {
-		err = errors.Join(err, s.guard.arm(until))
-		s.setLease(until)
-	}
-	if _, rerr := s.refresh(); rerr != nil {
-		err = errors.Join(err, rerr)
-	}
-	if err != nil {
-		return fmt.Errorf("extend: %w", err)
-	}
-	return nil
-}
-
-// Defend answers the claims of another host: the fence, where the kernel shut
-// it, is opened until then, and the VIPs are announced. The caller has made sure
-// after the claim that the VIPs are still ours.
-func (s *Set) Defend(ctx context.Context, until boottime.Instant) error {
-	if err := s.Extend(ctx, until); err != nil {
-		return err
-	}
-	return s.Announce(ctx)
 }

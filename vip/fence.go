@@ -1,11 +1,11 @@
 package vip
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
 	"leasehold/internal/boottime"
+	"leasehold/vip/fence"
 )
 
 // A FenceMode says whether the VIPs' frames pass a fence: an eBPF program in
@@ -62,7 +62,8 @@ type Claim struct {
 	// Count is how many there were. The frames of one announcement count once.
 	Count uint64
 	// At is when the last one was seen, at or after the moment that it came.
-	// Defended is when Defend answered the claims before it.
+	// Defended is when the claims before it were settled: Defend answered them, or
+	// Release gave way.
 	At, Defended boottime.Instant
 	MAC          string // of who claims it
 	Addr         netip.Addr
@@ -71,7 +72,7 @@ type Claim struct {
 
 // ErrClaimed: the kernel shut the fence of a VIP because another host claimed
 // it. Only Defend opens it again.
-var ErrClaimed = errors.New("another host claims the VIP")
+var ErrClaimed = fence.ErrClaimed
 
 // A DuplicateError says that another host answers for a VIP.
 type DuplicateError struct {

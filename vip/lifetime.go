@@ -13,8 +13,15 @@ const maxLifetime = math.MaxInt32
 
 // lateness is how long past its lifetime the kernel may leave an address: at
 // most 0.995 s was seen in 60 expiries with another timed address about, 0.6 s
-// without. Never was one early.
-const lateness = time.Second
+// without. Never was one early. The 45 ms are for frames on their way and a
+// netlink message that waits: an election's margin of 5 ms is a fence's.
+const lateness = time.Second + 45*time.Millisecond
+
+// beyond is how long past its deadline the lifetime of an address behind a fence
+// may end: long enough that the fence is what ends a tenure, and that the
+// lifetime is set anew every other second while the deadline moves every
+// fifth of a ttl.
+const beyond = 2 * time.Second
 
 // Lifetime returns the kernel lifetime (valid_lft) of an address that must be
 // gone at until: whole seconds from now, rounded down, as ifa_cacheinfo of
@@ -28,22 +35,24 @@ func Lifetime(now, until boottime.Instant) (seconds uint32, ok bool) {
 	return uint32(min(left/time.Second, maxLifetime)), true
 }
 
-// Lateness returns how long past its lifetime the kernel may leave an address.
-func (s *Set) Lateness() time.Duration { return s.guard.lateness() }
-
-// A guard passes the VIPs' frames until a deadline, and none when it is shut,
-// whatever becomes of this process. Bind and Extend arm it last, Release shuts
-// it after the resets (an RST cannot leave later) and before the addresses go.
-type guard interface {
-	arm(until boottime.Instant) error
-	shut() error
-	lateness() time.Duration
+// fencedLifetime is Lifetime behind a fence: whole seconds that end between
+// one second and beyond after until. ok is false when until has passed.
+func fencedLifetime(now, until boottime.Instant) (seconds uint32, ok bool) {
+	if until <= now {
+		return 0, false
+	}
+	left := until.Sub(now)
+	whole := left / time.Second
+	if left%time.Second > 0 {
+		whole++
+	}
+	return uint32(min(whole+1, maxLifetime)), true
 }
 
-// lifetimesOnly is the guard of a host without a fence: the kernel lifetimes of
-// the addresses are all that ends a VIP when this process cannot.
-type lifetimesOnly struct{}
-
-func (lifetimesOnly) arm(boottime.Instant) error { return nil }
-func (lifetimesOnly) shut() error                { return nil }
-func (lifetimesOnly) lateness() time.Duration    { return lateness }
+// Lateness returns how long past the moment that Bind or Extend was given the
+// kernel may go on answering for a VIP: nothing behind a fence.
+func (s *Set) Lateness() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.guard.lateness()
+}

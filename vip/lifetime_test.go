@@ -31,6 +31,33 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
+func TestFencedLifetime(t *testing.T) {
+	const now = boottime.Instant(1000 * time.Second)
+	for name, c := range map[string]struct {
+		until boottime.Instant
+		want  uint32
+		ok    bool
+	}{
+		"never":            {0, 0, false},
+		"past":             {now - 1, 0, false},
+		"now":              {now, 0, false},
+		"a moment":         {now + 1, 2, true},
+		"1 s":              {now.Add(time.Second), 2, true},
+		"over 1 s":         {now.Add(time.Second + 1), 3, true},
+		"a pause of a day": {now.Add(24 * time.Hour), 86401, true},
+		"for ever":         {math.MaxInt64, math.MaxInt32, true},
+	} {
+		got, ok := fencedLifetime(now, c.until)
+		if got != c.want || ok != c.ok {
+			t.Errorf("%s: fencedLifetime() = %d, %v; want %d, %v", name, got, ok, c.want, c.ok)
+		}
+		end := now.Add(time.Duration(got) * time.Second)
+		if ok && got < math.MaxInt32 && (end < c.until.Add(time.Second) || end > c.until.Add(beyond)) {
+			t.Errorf("%s: ends %s after until; want 1s to %s", name, end.Sub(c.until), beyond)
+		}
+	}
+}
+
 func TestCheckStatus(t *testing.T) {
 	for name, c := range map[string]struct {
 		status string

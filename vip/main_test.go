@@ -27,13 +27,20 @@ const (
 	asUser      = "LEASEHOLD_VIP_TEST_USER"
 )
 
-// TestMain runs the whole test binary again in a fresh network namespace, so
-// that every thread of it is inside. Root is enough; without, a user namespace
+// TestMain runs the whole test binary again in a fresh network and mount
+// namespace, so that every thread of it is inside. Root is enough; without, a user namespace
 // is tried. A fuzzing binary stays where it is: it talks to its parent.
 func TestMain(m *testing.M) {
 	if os.Getenv(inNamespace) == "" && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzz=") && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzzworker") {
 		if code, ok := reexec(); ok {
 			os.Exit(code)
+		}
+	}
+	if os.Getenv(inNamespace) != "" && os.Getenv(asUser) == "" {
+		// What the tests mount goes with them.
+		if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			fmt.Fprintf(os.Stderr, "mount namespace: %v\n", err)
+			os.Exit(1)
 		}
 	}
 	goleak.VerifyTestMain(m)
@@ -45,7 +52,7 @@ func reexec() (code int, ok bool) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
@@ -217,19 +224,65 @@ func specs(t testing.TB, texts ...string) []Spec {
 	return all
 }
 
-// newSet returns a Set that is closed with the test.
+// newSet returns a Set without a fence that is closed with the test.
 func newSet(t testing.TB, texts ...string) *Set {
 	t.Helper()
-	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()})
+	return open(t, Config{VIPs: specs(t, texts...), ResetClients: true, Fence: FenceOff})
+}
+
+// open is New with a log, and an end.
+func open(t testing.TB, c Config) *Set {
+	t.Helper()
+	c.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()})
 	if _, ok := t.(*testing.B); ok {
-		log = hclog.NewNullLogger()
+		c.Log = hclog.NewNullLogger()
 	}
-	s, err := New(Config{VIPs: specs(t, texts...), ResetClients: true, Log: log})
+	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+// A setMaker is newSet, with or without a fence.
+type setMaker func(t testing.TB, texts ...string) *Set
+
+// eachGuard runs a test without a fence, and with one where there can be.
+func eachGuard(t *testing.T, test func(*testing.T, setMaker)) {
+	t.Helper()
+	t.Run("lifetimes", func(t *testing.T) { test(t, newSet) })
+	t.Run("fence", func(t *testing.T) {
+		dir := bpffs(t)
+		test(t, func(t testing.TB, texts ...string) *Set { return fencedSet(t, dir, texts...) })
+	})
+}
+
+// fencedSet is newSet with a fence that is pinned in dir.
+func fencedSet(t testing.TB, dir string, texts ...string) *Set {
+	t.Helper()
+	return open(t, Config{VIPs: specs(t, texts...), ResetClients: true, Fence: FenceRequired, BPFDir: dir})
+}
+
+// bpffs mounts one, and returns the directory on it for the fences. What they
+// left is purged with the test: the network namespace lives on.
+func bpffs(t testing.TB) string {
+	t.Helper()
+	needKernel(t)
+	mount := t.TempDir()
+	if err := unix.Mount("bpf", mount, "bpf", 0, ""); err != nil {
+		t.Fatalf("mount a bpffs: %v", err)
+	}
+	dir := mount + "/leasehold"
+	t.Cleanup(func() {
+		if _, err := Purge(dir); err != nil {
+			t.Errorf("Purge(): %v", err)
+		}
+		if err := unix.Unmount(mount, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // run starts Run, waits for its first reading, and ends it with the test.

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -57,6 +58,9 @@ type link struct {
 	loopback bool
 	silent   bool // no ARP or NDP here: loopback, tunnels, noarp
 }
+
+// same reports whether sockets and frames for one are right for the other.
+func (l link) same(o link) bool { return l.index == o.index && bytes.Equal(l.hardware, o.hardware) }
 
 // A found is a copy and what it takes to delete it.
 type found struct {

@@ -19,12 +19,13 @@ import (
 const releasePasses = 3
 
 // Release takes the VIPs away, in this order: it stops announcing them; resets
-// the TCP sessions of their clients, where configured; and deletes every copy
-// of every VIP (any prefix length, device, label) and the routes that came with
-// it. The resets stop at by, after which no frame of a VIP may leave; at or
-// after by, and for the zero Instant, there are none. The deletion takes 1 ms
-// more, so by must leave room for it. A kernel that cannot reset is logged once,
-// and is no error.
+// the TCP sessions of their clients, where configured; shuts the fence and reads
+// that back; and deletes every copy of every VIP (any prefix length, device,
+// label) and the routes that came with it. The resets stop at by, after which no
+// frame of a VIP may leave; at or after by, and for the zero Instant, there are
+// none. The deletion takes 1 ms more, so by must leave room for it. A kernel that
+// cannot reset is logged once, and is no error; nor is a fence that cannot be
+// shut once the addresses have gone.
 //
 // It returns nil only when the kernel shows no copy any more. An error wraps
 // ErrOwnAddress when one was left because it seems to be the host's own. ctx
@@ -39,31 +40,54 @@ func (s *Set) Release(ctx context.Context, by boottime.Instant) error {
 	if s.reset {
 		busy = s.resetClients(ctx, by)
 	}
-	err := s.guard.shut()
-	err = errors.Join(err, s.clear(ctx, func(found) bool { return true }))
+	err := s.takeAway(ctx)
 	if busy && err == nil {
 		// A client that came back between the last reset and the deletion would
 		// have its session revived if the VIP returned. No RST leaves any more.
 		s.resetClients(ctx, boottime.Now().Add(afterwards))
 	}
+	s.settleClaims()
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
 }
 
+// takeAway shuts the fence, then deletes every copy.
+func (s *Set) takeAway(ctx context.Context) error {
+	if err := s.guard.shut(); err != nil {
+		s.log.Error("fence not shut, the addresses go all the same", "err", err)
+	}
+	return s.clear(ctx, func(found) bool { return true })
+}
+
+// settleClaims leaves nothing to answer: the VIPs are not this host's any more.
+func (s *Set) settleClaims() {
+	s.mu.Lock()
+	if s.claim.Count > 0 {
+		s.claim.Defended = boottime.Now()
+	}
+	s.mu.Unlock()
+	s.republish()
+}
+
 // Sweep deletes strays, with the routes that came with them, and logs each: of
 // the VIPs as configured when keepRight is set (for the holder), else every
-// copy. It resets no sessions. It returns nil only when the kernel shows none of
+// copy, after it has shut the fence. It resets no sessions. It returns nil only when the kernel shows none of
 // them any more, and an error that wraps ErrOwnAddress when it left a copy that
 // seems to be the host's own.
 func (s *Set) Sweep(ctx context.Context, keepRight bool) error {
 	s.op.Lock()
 	defer s.op.Unlock()
-	if !keepRight {
+	var err error
+	if keepRight {
+		err = s.clear(ctx, func(f found) bool { return !f.Right })
+	} else {
 		s.announcer.stop()
+		s.setLease(0)
+		err = s.takeAway(ctx)
 	}
-	if err := s.clear(ctx, func(f found) bool { return !keepRight || !f.Right }); err != nil {
+	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	return nil

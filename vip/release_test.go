@@ -11,7 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestReleaseResetsClients(t *testing.T) {
+func TestReleaseResetsClients(t *testing.T) { eachGuard(t, testReleaseResetsClients) }
+
+func testReleaseResetsClients(t *testing.T, newSet setMaker) {
 	for name, c := range map[string]struct{ spec, network string }{
 		"IPv4":                        {spec4, "tcp4"},
 		"IPv4 on a listener of [::]":  {spec4, "tcp"},
@@ -38,7 +40,9 @@ func TestReleaseResetsClients(t *testing.T) {
 	}
 }
 
-func TestReleaseLeavesListeners(t *testing.T) {
+func TestReleaseLeavesListeners(t *testing.T) { eachGuard(t, testReleaseLeavesListeners) }
+
+func testReleaseLeavesListeners(t *testing.T, newSet setMaker) {
 	network(t)
 	s := newSet(t, spec4)
 	bind(t, s, 30*time.Second)
@@ -58,6 +62,10 @@ func TestReleaseLeavesListeners(t *testing.T) {
 
 // After by no frame of a VIP may leave, so no reset either.
 func TestReleaseAfterTheDeadlineResetsNothing(t *testing.T) {
+	eachGuard(t, testReleaseAfterTheDeadlineResetsNothing)
+}
+
+func testReleaseAfterTheDeadlineResetsNothing(t *testing.T, newSet setMaker) {
 	p := network(t)
 	s := newSet(t, spec4)
 	bind(t, s, 30*time.Second)
@@ -114,7 +122,9 @@ func TestReleaseOfManySessions(t *testing.T) {
 }
 
 // P1 and P2 of the acceptance table, and what else operators leave behind.
-func TestSweepRemovesStrays(t *testing.T) {
+func TestSweepRemovesStrays(t *testing.T) { eachGuard(t, testSweepRemovesStrays) }
+
+func testSweepRemovesStrays(t *testing.T, newSet setMaker) {
 	for name, add := range map[string][]string{
 		"no mask, labelled (ifconfig eth0:1 VIP)": {"addr", "add", vip4 + "/8", "brd", "+", "dev", dev, "label", "eth0:1"},
 		"ifcfg-eth0:1":                {"addr", "add", vip4 + "/24", "dev", dev, "label", "eth0:1"},
@@ -148,7 +158,9 @@ func TestSweepRemovesStrays(t *testing.T) {
 }
 
 // The holder's own copies stay, and so does a session on them.
-func TestSweepKeepsRight(t *testing.T) {
+func TestSweepKeepsRight(t *testing.T) { eachGuard(t, testSweepKeepsRight) }
+
+func testSweepKeepsRight(t *testing.T, newSet setMaker) {
 	p := network(t)
 	s := newSet(t, spec4, spec6)
 	bind(t, s, 30*time.Second)
@@ -174,7 +186,9 @@ func TestSweepKeepsRight(t *testing.T) {
 }
 
 // Addresses that are no VIP stay, whatever they look like.
-func TestOtherAddressesStay(t *testing.T) {
+func TestOtherAddressesStay(t *testing.T) { eachGuard(t, testOtherAddressesStay) }
+
+func testOtherAddressesStay(t *testing.T, newSet setMaker) {
 	network(t)
 	for _, a := range []string{"10.20.8.187/24", "10.20.8.18/24", "10.20.8.190/8", "192.0.2.188/32"} {
 		ip(t, nil, "addr", "add", a, "dev", dev, "label", "eth0:1")
@@ -195,7 +209,9 @@ func TestOtherAddressesStay(t *testing.T) {
 	}
 }
 
-func TestOwnAddress(t *testing.T) {
+func TestOwnAddress(t *testing.T) { eachGuard(t, testOwnAddress) }
+
+func testOwnAddress(t *testing.T, newSet setMaker) {
 	for name, text := range map[string]string{
 		"IPv4": real4 + " dev eth0",
 		"IPv6": real6 + " dev eth0",
@@ -235,7 +251,9 @@ func TestOwnAddress(t *testing.T) {
 
 // Our own copy that somebody made permanent on a device without other addresses
 // looks like the host's, but we know that we bound it.
-func TestReleaseOfAPermanentVIP(t *testing.T) {
+func TestReleaseOfAPermanentVIP(t *testing.T) { eachGuard(t, testReleaseOfAPermanentVIP) }
+
+func testReleaseOfAPermanentVIP(t *testing.T, newSet setMaker) {
 	wire(t)
 	s := newSet(t, spec4b)
 	bind(t, s, 30*time.Second)
@@ -246,7 +264,9 @@ func TestReleaseOfAPermanentVIP(t *testing.T) {
 	}
 }
 
-func TestReleaseUnderACancelledContext(t *testing.T) {
+func TestReleaseUnderACancelledContext(t *testing.T) { eachGuard(t, testReleaseUnderACancelledContext) }
+
+func testReleaseUnderACancelledContext(t *testing.T, newSet setMaker) {
 	network(t)
 	s := newSet(t, spec4)
 	bind(t, s, 30*time.Second)

@@ -1,7 +1,6 @@
 package vip
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -25,52 +24,62 @@ const sendTimeout = 20 * time.Millisecond
 // long before they matter.
 type sender struct {
 	link link
-	arp  *packet.Conn // nil without IPv4 VIPs
+	raw  *packet.Conn // sends ARP, and probes of either family
 	ndp  *ndp.Conn    // nil without IPv6 VIPs
-	// frames has the ARP frames, adverts the NDP messages, by VIP.
+	ears []*ear       // one per family
+	// frames has the ARP frames, adverts the NDP messages, probes the frames of
+	// duplicate detection, by VIP.
 	frames  map[netip.Addr][][]byte
 	adverts map[netip.Addr]*ndp.NeighborAdvertisement
+	probes  map[netip.Addr][]byte
 }
 
 // openSender opens the sockets for the VIPs of a device. It fails without
 // CAP_NET_RAW, and when the device has gone.
 func openSender(device string, l link, specs []Spec) (*sender, error) {
-	s := &sender{link: l, frames: make(map[netip.Addr][][]byte), adverts: make(map[netip.Addr]*ndp.NeighborAdvertisement)}
-	// Without a name: it would go through a cache of interface indexes that is
-	// up to a minute old (ipv6ZoneCache in x/net/internal/socket), wrong after
-	// the device was made anew. The index in the control message is enough.
-	ifi := &net.Interface{Index: l.index, HardwareAddr: l.hardware, MTU: 1500}
-	for _, sp := range specs {
-		if sp.Device != device {
-			continue
-		}
-		var err error
-		if ip := sp.Prefix.Addr(); ip.Is4() {
-			err = s.addARP(ifi, ip)
-		} else {
-			err = s.addNDP(ifi, ip, isRouter(device))
-		}
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open packet sockets on %s: %w", device, err), s.close())
-		}
+	s := &sender{
+		link:    l,
+		frames:  make(map[netip.Addr][][]byte),
+		adverts: make(map[netip.Addr]*ndp.NeighborAdvertisement),
+		probes:  make(map[netip.Addr][]byte),
+	}
+	if err := s.open(device, specs); err != nil {
+		return nil, errors.Join(fmt.Errorf("open packet sockets on %s: %w", device, err), s.close())
 	}
 	return s, nil
 }
 
-func (s *sender) addARP(ifi *net.Interface, ip netip.Addr) error {
-	if s.arp == nil {
-		// Not arp.Dial: it fails on a device that has no IPv4 address yet, and
-		// its socket receives every ARP frame. Protocol 0 receives none,
-		// packet(7).
-		conn, err := packet.Listen(ifi, packet.Raw, 0, nil)
+func (s *sender) open(device string, specs []Spec) (err error) {
+	// Without a name: it would go through a cache of interface indexes that is
+	// up to a minute old (ipv6ZoneCache in x/net/internal/socket), wrong after
+	// the device was made anew. The index in the control message is enough.
+	ifi := &net.Interface{Index: s.link.index, HardwareAddr: s.link.hardware, MTU: 1500}
+	// Not arp.Dial: it fails on a device that has no IPv4 address yet, and its
+	// socket receives every ARP frame. Protocol 0 receives none, packet(7).
+	if s.raw, err = packet.Listen(ifi, packet.Raw, 0, nil); err != nil {
+		return err
+	}
+	for _, addrs := range byFamily(specs, device) {
+		e, err := openEar(s.link, addrs)
 		if err != nil {
 			return err
 		}
-		s.arp = conn
+		s.ears = append(s.ears, e)
+		for _, ip := range addrs {
+			if s.probes[ip], err = probeFrame(s.link.hardware, ip); err != nil {
+				return err
+			}
+			if ip.Is4() {
+				s.frames[ip], err = gratuitous(s.link.hardware, ip)
+			} else {
+				err = s.addNDP(ifi, ip, isRouter(device))
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
-	frames, err := gratuitous(s.link.hardware, ip)
-	s.frames[ip] = frames
-	return err
+	return nil
 }
 
 func (s *sender) addNDP(ifi *net.Interface, ip netip.Addr, router bool) error {
@@ -109,22 +118,27 @@ func gratuitous(hardware net.HardwareAddr, ip netip.Addr) ([][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		payload, err := message.MarshalBinary()
-		if err != nil {
-			return nil, err
-		}
-		frame, err := (&ethernet.Frame{
-			Destination: ethernet.Broadcast,
-			Source:      hardware,
-			EtherType:   ethernet.EtherTypeARP,
-			Payload:     payload,
-		}).MarshalBinary()
+		frame, err := arpFrame(hardware, message)
 		if err != nil {
 			return nil, err
 		}
 		frames = append(frames, frame)
 	}
 	return frames, nil
+}
+
+// arpFrame returns an ARP message as a broadcast.
+func arpFrame(source net.HardwareAddr, message *arp.Packet) ([]byte, error) {
+	payload, err := message.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	return (&ethernet.Frame{
+		Destination: ethernet.Broadcast,
+		Source:      source,
+		EtherType:   ethernet.EtherTypeARP,
+		Payload:     payload,
+	}).MarshalBinary()
 }
 
 // isRouter returns the Router flag of RFC 4861 section 4.4: does this device
@@ -138,11 +152,11 @@ func isRouter(device string) bool {
 func (s *sender) send(ip netip.Addr) error {
 	deadline := time.Now().Add(sendTimeout) // the socket's clock, not a lease's
 	if ip.Is4() {
-		if err := s.arp.SetWriteDeadline(deadline); err != nil {
+		if err := s.raw.SetWriteDeadline(deadline); err != nil {
 			return err
 		}
 		for _, frame := range s.frames[ip] {
-			if _, err := s.arp.WriteTo(frame, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
+			if _, err := s.raw.WriteTo(frame, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
 				return err
 			}
 		}
@@ -155,15 +169,13 @@ func (s *sender) send(ip netip.Addr) error {
 	return s.ndp.WriteTo(s.adverts[ip], control, netip.IPv6LinkLocalAllNodes())
 }
 
-// serves reports whether the sockets and frames are still right for the device.
-func (s *sender) serves(l link) bool {
-	return s.link.index == l.index && bytes.Equal(s.link.hardware, l.hardware)
-}
-
 func (s *sender) close() error {
 	var errs []error
-	if s.arp != nil {
-		errs = append(errs, s.arp.Close())
+	if s.raw != nil {
+		errs = append(errs, s.raw.Close())
+	}
+	for _, e := range s.ears {
+		errs = append(errs, e.conn.Close())
 	}
 	if s.ndp != nil {
 		errs = append(errs, s.ndp.Close())

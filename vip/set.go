@@ -1,6 +1,8 @@
 package vip
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,8 +19,9 @@ import (
 
 // Sentinels that a caller branches on; the text around them says more.
 var (
-	// ErrNoRoom: less than one second is left, the smallest kernel lifetime.
-	ErrNoRoom = errors.New("less than one second is left")
+	// ErrNoRoom: the time is over, or, without a fence, less than one second is
+	// left, the smallest kernel lifetime.
+	ErrNoRoom = errors.New("too little time is left")
 	// ErrNoLink: a VIP's device does not exist or is down.
 	ErrNoLink = errors.New("no link")
 	// ErrNotBound: a VIP is not there as configured.
@@ -48,12 +51,15 @@ type Set struct {
 	specs    []Spec
 	schedule Schedule
 	reset    bool
+	probe    time.Duration
 	log      hclog.Logger
 	nl       *netlink.Handle
-	guard    guard
 	now      func() boottime.Instant // boottime.Now but in a test of a freeze
 
-	op sync.Mutex // held by Bind, Extend, Release, Sweep
+	op sync.Mutex // held by Bind, Extend, Defend, Release, Sweep, and to tend the guard
+
+	guard    guard       // written with op and mu held
+	watching atomic.Bool // Run hears of every change to an address
 
 	reading sync.Mutex // orders readings with their publication
 	state   atomic.Pointer[State]
@@ -63,15 +69,37 @@ type Set struct {
 	until       boottime.Instant   // the moment the last Bind or Extend was given
 	kernelUntil []boottime.Instant // per spec, zero when not bound by us
 	bound       []bool             // per spec: bound by us at some time
+	guarding    guarding
+	claim       Claim
+	claimsSeen  []boottime.Instant // per spec: the last claim of its fence that is in claim
 
 	announcer announcer
 	resetOnce sync.Once // logs once that the kernel cannot reset sessions
 }
 
 // New returns the Set of the VIPs. It opens a netlink socket, which Close
-// closes, and changes nothing. It fails on specs that do not validate, and
-// without netlink.
+// closes, and the fences of the VIPs: one that an earlier process left is adopted
+// with its deadline, so that a VIP which that process held stays up; a new one is
+// shut; that of a VIP which is not on this host is shut. They are in the kernel
+// before anything is bound, and Close leaves them there. Where there can be none,
+// see State.Fence.Why and State.NoGuard. It fails on specs that do not validate,
+// and without netlink.
 func New(c Config) (*Set, error) {
+	s, err := unguarded(c)
+	if err != nil {
+		return nil, err
+	}
+	if s.guarding.dir == "" && s.guarding.mode == FenceAuto {
+		s.guarding.mode = FenceOff
+	}
+	s.op.Lock()
+	defer s.op.Unlock()
+	s.chooseGuard(context.Background())
+	return s, nil
+}
+
+// unguarded is New without a guard.
+func unguarded(c Config) (*Set, error) {
 	if err := validateAll(c.VIPs); err != nil {
 		return nil, err
 	}
@@ -91,6 +119,7 @@ func New(c Config) (*Set, error) {
 		specs:       slices.Clone(c.VIPs),
 		schedule:    schedule,
 		reset:       c.ResetClients,
+		probe:       cmp.Or(c.Probe, defaultProbe),
 		log:         c.Log,
 		nl:          h,
 		guard:       lifetimesOnly{},
@@ -98,6 +127,8 @@ func New(c Config) (*Set, error) {
 		changed:     make(chan struct{}, 1),
 		kernelUntil: make([]boottime.Instant, len(c.VIPs)),
 		bound:       make([]bool, len(c.VIPs)),
+		guarding:    guarding{mode: c.Fence, dir: c.BPFDir},
+		claimsSeen:  make([]boottime.Instant, len(c.VIPs)),
 	}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
@@ -108,9 +139,10 @@ func New(c Config) (*Set, error) {
 }
 
 // Close closes the sockets of the Set, which must not be used afterwards. The
-// VIPs stay as they are.
+// VIPs and their fences stay as they are.
 func (s *Set) Close() {
 	s.nl.Close()
+	s.guard.close()
 	s.announcer.closeAll()
 }
 
@@ -155,15 +187,28 @@ func (s *Set) refresh() (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := s.stateOf(r)
+	s.publish(s.stateOf(r))
+	return r, nil
+}
+
+// republish publishes what is new of the guard and of claims. Addresses and
+// links are as last read.
+func (s *Set) republish() {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.publish(s.State())
+}
+
+// publish adds what the guard and the listeners say. The lock reading is held.
+func (s *Set) publish(next State) {
+	s.mu.Lock()
+	s.bookFencesLocked()
+	next.Fence, next.Claim, next.NoGuard = s.fenceLocked(), s.claim, s.guarding.noGuard
+	s.mu.Unlock()
 	last := s.state.Swap(&next)
 	if !same(*last, next) {
-		select {
-		case s.changed <- struct{}{}:
-		default: // the slot is taken: its reader will see this State
-		}
+		signal(s.changed) // where the slot is taken its reader will see this State
 	}
-	return r, nil
 }
 
 func (s *Set) stateOf(r *reading) State {
@@ -193,7 +238,9 @@ func (s *Set) stateOf(r *reading) State {
 
 // same reports whether two states differ in nothing but times.
 func same(a, b State) bool {
+	a.Fence.Until, b.Fence.Until = 0, 0
 	return a.Known == b.Known && a.LinkWhy == b.LinkWhy && a.Bound == b.Bound && a.Permanent == b.Permanent &&
+		a.Fence == b.Fence && a.Claim == b.Claim && a.NoGuard == b.NoGuard &&
 		slices.EqualFunc(a.Copies, b.Copies, func(x, y Copy) bool {
 			x.ValidLft, x.PreferredLft, y.ValidLft, y.PreferredLft = 0, 0, 0, 0
 			return x == y

@@ -18,14 +18,17 @@ import (
 // resubscribe is how long Run waits before it opens a netlink socket again.
 const resubscribe = time.Second
 
-// Run watches links and addresses, keeps the packet sockets open, and sends the
-// announce schedule. It returns nil when ctx is cancelled, after its goroutines
+// Run watches links, addresses and the fence, keeps the packet sockets open,
+// hears the claims of other hosts, and sends the announce schedule. A fence of
+// which something is missing is put back, shut, after the VIPs have been removed.
+// It returns nil when ctx is cancelled, after its goroutines
 // have ended and its sockets are closed; the VIPs stay as they are. Whatever
 // fails in between is logged and tried again: until then the kernel is read
 // every 5 s.
 func (s *Set) Run(ctx context.Context) error {
-	w := &watcher{specs: s.specs, wake: make(chan struct{}, 1)}
+	w := &watcher{specs: s.specs, wake: make(chan struct{}, 1), live: &s.watching, listeners: make(listeners)}
 	w.indexes.Store(&[]int32{})
+	defer w.listeners.close()
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -37,9 +40,11 @@ func (s *Set) Run(ctx context.Context) error {
 
 	tick := time.NewTicker(resync)
 	defer tick.Stop()
+	check := time.NewTicker(guardCheck)
+	defer check.Stop()
 	announcement := time.NewTimer(0)
 	defer announcement.Stop()
-	s.look(w)
+	s.look(ctx, w)
 	for {
 		if d, ok := s.nextAnnouncement(); ok {
 			announcement.Reset(d)
@@ -50,10 +55,12 @@ func (s *Set) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.wake:
-			s.look(w)
+			s.look(ctx, w)
 		case <-tick.C:
-			s.look(w)
+			s.look(ctx, w)
 			s.keepPromoting()
+		case <-check.C:
+			s.tendGuard(ctx)
 		case <-s.announcer.wake:
 		case <-announcement.C:
 			s.announceDue()
@@ -62,14 +69,14 @@ func (s *Set) Run(ctx context.Context) error {
 }
 
 // look reads the kernel and does what its news calls for.
-func (s *Set) look(w *watcher) {
+func (s *Set) look(ctx context.Context, w *watcher) {
 	was := s.State()
 	r, err := s.refresh()
 	if err != nil {
 		s.log.Warn("kernel cannot be read", "err", err)
 		return
 	}
-	indexes := make([]int32, 0, len(r.links))
+	indexes := []int32{loopback}
 	for _, l := range r.links {
 		indexes = append(indexes, int32(l.index))
 	}
@@ -78,6 +85,8 @@ func (s *Set) look(w *watcher) {
 	if was.Known && was.LinkWhy != st.LinkWhy {
 		s.log.Info("link changed", "up", st.LinkUp, "why", st.LinkWhy)
 	}
+	s.tendGuard(ctx)
+	w.listeners.tend(s, r)
 	if replaced := s.tendSenders(r); replaced || (was.Known && !was.LinkUp && st.LinkUp) {
 		s.announceAgain()
 	}
@@ -103,7 +112,14 @@ type watcher struct {
 	specs   []Spec
 	indexes atomic.Pointer[[]int32] // of the devices, as last seen
 	wake    chan struct{}           // one slot
+	live    *atomic.Bool            // it hears of every change
+
+	listeners listeners // of the goroutine that reads wake
 }
+
+// loopback is the index of lo in every network namespace, LOOPBACK_IFINDEX in
+// include/net/flow.h of the kernel.
+const loopback = 1
 
 // run receives until ctx ends. lost is told of each error; the reports that it
 // cost are made up for by waking the reader.
@@ -124,7 +140,7 @@ func (w *watcher) run(ctx context.Context, lost func(error)) {
 }
 
 func (w *watcher) receive(ctx context.Context) error {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_TC)
 	if err != nil {
 		return fmt.Errorf("subscribe to links and addresses: %w", err)
 	}
@@ -135,6 +151,8 @@ func (w *watcher) receive(ctx context.Context) error {
 			socket.Close()
 		}
 	}()
+	w.live.Store(true)
+	defer w.live.Store(false)
 	signal(w.wake) // what happened before the subscription
 	return w.listen(socket)
 }
@@ -167,8 +185,18 @@ func (w *watcher) concerns(m syscall.NetlinkMessage) bool {
 		return w.concernsAddress(m.Data)
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return w.concernsLink(m.Data)
+	case unix.RTM_DELQDISC, unix.RTM_DELTFILTER: // perhaps the fence's
+		return w.concernsTC(m.Data)
 	}
 	return false
+}
+
+// concernsTC reads a struct tcmsg, linux/rtnetlink.h.
+func (w *watcher) concernsTC(data []byte) bool {
+	if len(data) < nl.SizeofTcMsg {
+		return true
+	}
+	return slices.Contains(*w.indexes.Load(), nl.DeserializeTcMsg(data).Ifindex)
 }
 
 func (w *watcher) concernsAddress(data []byte) bool {

@@ -11,7 +11,9 @@ import (
 )
 
 // The times are logged, not judged: the machine is shared.
-func TestVIPDeletedIsSeen(t *testing.T) {
+func TestVIPDeletedIsSeen(t *testing.T) { eachGuard(t, testVIPDeletedIsSeen) }
+
+func testVIPDeletedIsSeen(t *testing.T, newSet setMaker) {
 	network(t)
 	s := newSet(t, spec4, spec6)
 	run(t, s)
@@ -25,7 +27,9 @@ func TestVIPDeletedIsSeen(t *testing.T) {
 	}
 }
 
-func TestStrayIsSeen(t *testing.T) {
+func TestStrayIsSeen(t *testing.T) { eachGuard(t, testStrayIsSeen) }
+
+func testStrayIsSeen(t *testing.T, newSet setMaker) {
 	network(t)
 	s := newSet(t, spec4)
 	run(t, s)
@@ -57,7 +61,9 @@ func TestLinkDownIsSeen(t *testing.T) {
 
 // A device that is not there yet is waited for, and found again by its name when
 // it was made anew with another index; announcing works then too.
-func TestDeviceCreatedLater(t *testing.T) {
+func TestDeviceCreatedLater(t *testing.T) { eachGuard(t, testDeviceCreatedLater) }
+
+func testDeviceCreatedLater(t *testing.T, newSet setMaker) {
 	needKernel(t)
 	s := newSet(t, spec4, spec6)
 	run(t, s)
@@ -116,7 +122,9 @@ func TestLostReports(t *testing.T) {
 }
 
 // Whoever calls what at once, the kernel and the State agree in the end.
-func TestSettlesUnderConcurrentUse(t *testing.T) {
+func TestSettlesUnderConcurrentUse(t *testing.T) { eachGuard(t, testSettlesUnderConcurrentUse) }
+
+func testSettlesUnderConcurrentUse(t *testing.T, newSet setMaker) {
 	network(t)
 	s := newSet(t, spec4, spec6)
 	run(t, s)
@@ -140,7 +148,9 @@ func TestSettlesUnderConcurrentUse(t *testing.T) {
 }
 
 // A refresh is no news.
-func TestExtendIsNoChange(t *testing.T) {
+func TestExtendIsNoChange(t *testing.T) { eachGuard(t, testExtendIsNoChange) }
+
+func testExtendIsNoChange(t *testing.T, newSet setMaker) {
 	network(t)
 	s := newSet(t, spec4)
 	run(t, s)

@@ -1,0 +1,394 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"leasehold/internal/boottime"
+	"leasehold/vip/fence"
+)
+
+const (
+	// guardCheck is how often Run asks whether the fence is in its place: of a
+	// tcx link that is detached the kernel tells nobody.
+	guardCheck = time.Second
+	// guardRetry is how often a fence that was refused is tried again.
+	guardRetry = 5 * time.Second
+)
+
+// A guarding is how a Set came to its guard. The Set's mu guards it.
+type guarding struct {
+	mode    FenceMode
+	dir     string
+	why     string           // why there is no fence
+	noGuard string           // why nothing may be bound
+	missing string           // what of the fence is missing
+	tried   boottime.Instant // when a fence was last asked for in vain
+}
+
+// ErrNoGuard: nothing would end a tenure in the kernel as it is required, or
+// there is doubt about it; see State.NoGuard.
+var ErrNoGuard = errors.New("no guard")
+
+// chooseGuard finds the guard of the VIPs: a fence, or kernel lifetimes alone
+// where that is asked for or bpf is refused and a fence is not required. The
+// caller holds op, or nobody else has the Set yet.
+func (s *Set) chooseGuard(ctx context.Context) {
+	r, err := s.refresh()
+	if err != nil {
+		s.refuse("the kernel cannot be read: " + err.Error())
+		return
+	}
+	if s.guarding.mode == FenceOff {
+		s.useLifetimes(ctx, "turned off")
+		return
+	}
+	g := newFenceGuard(s.specs, s.guarding.dir, s.log)
+	if err = s.openFences(g, r); err == nil {
+		s.useFence(g)
+		err = s.shutAbsent(r)
+	}
+	if err == nil {
+		return
+	}
+	g.close()
+	s.fenceRefused(ctx, err)
+}
+
+// fenceRefused is what is done without a fence.
+func (s *Set) fenceRefused(ctx context.Context, err error) {
+	switch {
+	case errors.Is(err, fence.ErrForeign):
+		s.refuse(err.Error()) // whatever it is may let through what it likes
+	case s.guarding.mode == FenceRequired:
+		s.refuse(err.Error() + "; it is required: fence: auto does without where the ttl is 3 s or more")
+	default:
+		s.useLifetimes(ctx, err.Error())
+	}
+}
+
+// useFence makes g the guard.
+func (s *Set) useFence(g *fenceGuard) {
+	s.setGuard(g, "", "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, st := range g.fences() {
+		if !st.Claimed {
+			s.claimsSeen[i] = st.ClaimedAt // of an earlier process
+		}
+	}
+}
+
+// useLifetimes goes on without a fence. One that is pinned, of an earlier run,
+// would keep the VIPs silent for ever: it goes, after the addresses that it
+// guards.
+func (s *Set) useLifetimes(ctx context.Context, why string) {
+	if err := s.dropFences(ctx); err != nil {
+		s.refuse(fmt.Sprintf("no fence (%s), and one of an earlier run is in the way: %v; leasehold release --purge as root takes it away", why, err))
+		return
+	}
+	s.setGuard(lifetimesOnly{}, why, "")
+}
+
+// refuse says why nothing may be bound. What is pinned can still be shut.
+func (s *Set) refuse(why string) {
+	s.setGuard(pinnedGuard{specs: s.specs, dir: s.guarding.dir}, why, why)
+}
+
+func (s *Set) setGuard(g guard, why, noGuard string) {
+	s.mu.Lock()
+	was := s.guarding
+	old := s.guard
+	s.guard = g
+	s.guarding.why, s.guarding.noGuard, s.guarding.missing = why, noGuard, ""
+	s.guarding.tried = boottime.Now()
+	s.mu.Unlock()
+	if old != nil && old != g {
+		old.close()
+	}
+	switch {
+	case noGuard != "" && noGuard != was.noGuard:
+		s.log.Error("nothing is bound without a guard", "err", noGuard)
+	case noGuard == "" && why != "" && (why != was.why || was.noGuard != "") && s.guarding.mode != FenceOff:
+		s.log.Warn("no fence, kernel lifetimes end a tenure", "why", why)
+	case noGuard == "" && why == "" && (was.why != "" || was.noGuard != ""):
+		s.log.Info("fence in place", "dir", s.guarding.dir)
+	}
+	s.republish()
+}
+
+// dropFences takes away the fences of the VIPs that are pinned, and first the
+// addresses that nothing but a fence ends in time.
+func (s *Set) dropFences(ctx context.Context) error {
+	pinned := slices.ContainsFunc(s.specs, func(sp Spec) bool { return fence.Pinned(s.guarding.dir, sp.Prefix.Addr()) })
+	if s.guarding.dir == "" || !pinned {
+		return nil
+	}
+	s.announcer.stop()
+	s.setLease(0)
+	if err := (pinnedGuard{specs: s.specs, dir: s.guarding.dir}).shut(); err != nil {
+		s.log.Debug("fence not shut before it is removed", "err", err)
+	}
+	if err := s.clear(ctx, func(found) bool { return true }); err != nil {
+		return err
+	}
+	return s.removeFences()
+}
+
+// removeFences takes the pinned fences of the VIPs away.
+func (s *Set) removeFences() error {
+	var errs []error
+	for _, sp := range s.specs {
+		ip := sp.Prefix.Addr()
+		if !fence.Pinned(s.guarding.dir, ip) {
+			continue
+		}
+		if _, err := fence.Remove(s.guarding.dir, ip); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.log.Warn("fence of an earlier run removed", "vip", ip)
+	}
+	return errors.Join(errs...)
+}
+
+// shutAbsent shuts the fences of VIPs that are not there as configured: nobody
+// holds them, and what is put there next must not be answered for.
+func (s *Set) shutAbsent(r *reading) error {
+	var errs []error
+	for i := range s.specs {
+		if r.right(i) == nil {
+			errs = append(errs, s.guard.shutOne(i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fenced reports whether a fence guards the VIPs. op is held.
+func (s *Set) fenced() bool {
+	_, ok := s.guard.(*fenceGuard)
+	return ok
+}
+
+// barred returns why nothing may be bound, nil when it may.
+func (s *Set) barred() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guarding.noGuard != "" {
+		return fmt.Errorf("%w: %s", ErrNoGuard, s.guarding.noGuard)
+	}
+	return nil
+}
+
+// ready makes sure that there is a guard, that all of it is in its place, and
+// that it is shut for the VIPs that are not there. It returns the reading after
+// that: VIPs behind an incomplete fence have been removed.
+func (s *Set) ready(ctx context.Context, r *reading) (*reading, error) {
+	if g, ok := s.guard.(*fenceGuard); ok && s.tendFence(ctx, g, r) != nil {
+		var err error
+		if r, err = s.refresh(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.barred(); err != nil {
+		return nil, err
+	}
+	for i, st := range s.guard.fences() {
+		if st.Claimed {
+			return nil, fmt.Errorf("%s: %w", s.specs[i].Prefix.Addr(), ErrClaimed)
+		}
+	}
+	return r, s.shutAbsent(r)
+}
+
+// tendGuard puts right what is wrong with the guard.
+func (s *Set) tendGuard(ctx context.Context) {
+	s.op.Lock()
+	defer s.op.Unlock()
+	r, err := s.refresh() // the deadline too, and claims that no listener heard
+	if err != nil {
+		s.log.Warn("kernel cannot be read", "err", err)
+		return
+	}
+	if g, ok := s.guard.(*fenceGuard); ok {
+		_ = s.tendFence(ctx, g, r) // it has logged, and shows in State
+	} else {
+		s.retryFence(ctx)
+	}
+}
+
+// tendFence follows devices that come and go, and puts the fence back where
+// something of it is missing. It returns what was.
+func (s *Set) tendFence(ctx context.Context, g *fenceGuard, r *reading) error {
+	if err := s.openFences(g, r); err != nil {
+		s.fenceRefused(ctx, err)
+		return err
+	}
+	missing := ""
+	switch err := g.check(); {
+	case errors.Is(err, fence.ErrMissing):
+		s.rebuild(ctx, g, err)
+		return err
+	case err != nil:
+		missing = "it cannot be checked: " + err.Error()
+	}
+	if devices := g.missingDevices(); len(devices) > 0 {
+		missing = strings.Join(devices, ", ")
+	}
+	s.setMissing(missing)
+	if err := g.tend(); err != nil {
+		s.log.Debug("other devices are not fenced", "err", err)
+	}
+	return nil
+}
+
+// openFences opens what is not open. A device may go meanwhile: then it is asked
+// for no more.
+func (s *Set) openFences(g *fenceGuard, r *reading) error {
+	err := g.open(r)
+	if err == nil {
+		return nil
+	}
+	if r, rerr := s.refresh(); rerr == nil {
+		err = g.open(r)
+	}
+	return err
+}
+
+// rebuild puts back a fence of which something is missing. The addresses that
+// it guards go first: what is left of it may pass anything.
+func (s *Set) rebuild(ctx context.Context, g *fenceGuard, missing error) {
+	s.setMissing(missing.Error())
+	s.log.Error("fence incomplete: vips are removed, then it is put back shut", "err", missing)
+	s.announcer.stop()
+	s.setLease(0)
+	if err := s.takeAway(ctx); err != nil {
+		s.log.Error("vips behind an incomplete fence", "err", err)
+	}
+	err := g.rebuild()
+	if err != nil {
+		// Perhaps a device has just gone, and with it the need for its programs.
+		if r, rerr := s.refresh(); rerr == nil && g.open(r) == nil && g.check() == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		s.fenceRefused(ctx, fmt.Errorf("%w, and it cannot be put back: %w", missing, err))
+		return
+	}
+	s.setMissing("")
+	s.log.Info("fence put back, shut", "dir", s.guarding.dir)
+}
+
+// retryFence asks for a fence again where there is none, unless a VIP is bound
+// without: the fence would be shut in front of it.
+func (s *Set) retryFence(ctx context.Context) {
+	s.mu.Lock()
+	g := s.guarding
+	s.mu.Unlock()
+	settled := g.noGuard == "" && (g.mode == FenceOff || len(s.State().Copies) > 0)
+	if settled || boottime.Now().Sub(g.tried) < guardRetry {
+		return
+	}
+	s.chooseGuard(ctx)
+}
+
+func (s *Set) setMissing(what string) {
+	s.mu.Lock()
+	changed := s.guarding.missing != what
+	s.guarding.missing = what
+	s.mu.Unlock()
+	if !changed {
+		return
+	}
+	if what != "" {
+		s.log.Warn("fence not complete", "missing", what)
+	}
+	s.republish()
+}
+
+// ReadFence returns what the kernel shows of the fences of the VIPs, without a
+// Set: for who looks at a host from outside the daemon.
+func ReadFence(bpfDir string, specs []Spec) (Fence, error) {
+	states := make([]fence.State, 0, len(specs))
+	var missing []string
+	for _, sp := range specs {
+		st, err := fence.Read(bpfDir, sp.Prefix.Addr())
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, sp.Prefix.Addr().String())
+		case err != nil:
+			return Fence{}, fmt.Errorf("read the fence of %s: %w", sp.Prefix.Addr(), err)
+		default:
+			states = append(states, st)
+		}
+	}
+	if len(states) == 0 {
+		return Fence{Why: "none is pinned in " + bpfDir}, nil
+	}
+	f := sum(states)
+	if len(missing) > 0 {
+		f.Missing = "no fence of " + strings.Join(missing, ", ")
+	}
+	return f, nil
+}
+
+// sum returns what several fences are together.
+func sum(states []fence.State) Fence {
+	var f Fence
+	for i, st := range states {
+		if st.Kind != "" {
+			f.Kind = string(st.Kind)
+		}
+		f.Claimed = f.Claimed || st.Claimed
+		if i == 0 || st.Until < f.Until {
+			f.Until = st.Until
+		}
+	}
+	return f
+}
+
+// Purge takes away every fence that is pinned below bpfDir, and says which. The
+// VIPs' addresses must have gone before.
+func Purge(bpfDir string) ([]string, error) { return fence.Purge(bpfDir) }
+
+// forgetBudget bounds how long Forget resets clients.
+const forgetBudget = 250 * time.Millisecond
+
+// Forget releases VIPs that are configured no more, and removes their fences.
+func Forget(ctx context.Context, bpfDir string, specs []Spec, log hclog.Logger) error {
+	s, err := unguarded(Config{VIPs: specs, ResetClients: true, Log: log, BPFDir: bpfDir})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.guard = pinnedGuard{specs: s.specs, dir: bpfDir}
+	if err := s.Release(ctx, boottime.Now().Add(forgetBudget)); err != nil {
+		return err
+	}
+	return s.removeFences()
+}
+
+// pinnedGuard is the guard of VIPs that nobody will hold here: it can be shut.
+type pinnedGuard struct {
+	lifetimesOnly
+	specs []Spec
+	dir   string
+}
+
+func (p pinnedGuard) shut() error {
+	var errs []error
+	for _, sp := range p.specs {
+		if ip := sp.Prefix.Addr(); fence.Pinned(p.dir, ip) {
+			errs = append(errs, fence.ShutPinned(p.dir, ip))
+		}
+	}
+	return errors.Join(errs...)
+}
