@@ -70,7 +70,11 @@ func (f *Facts) enter(r Role) (Role, []Action) {
 	case f.Claimed && !f.confirmed():
 		return r, f.confirm()
 	}
-	return Holder, []Action{{Verb: Withdraw}, {Verb: BindVIP, Until: f.HeldUntil, Probe: f.Unclean}, {Verb: AnnounceVIP}}
+	bind := []Action{{Verb: BindVIP, Until: f.HeldUntil, Probe: f.Unclean}, {Verb: AnnounceVIP}}
+	if f.Claimed { // of an earlier run: Bind does not open what a claim has shut
+		return Holder, append([]Action{{Verb: Withdraw}, {Verb: DefendVIP, Until: f.HeldUntil}}, bind...)
+	}
+	return Holder, append([]Action{{Verb: Withdraw}}, bind...)
 }
 
 // leave says why the holder must let go; empty: it need not. Only the end of
@@ -153,10 +157,10 @@ func (f *Facts) repair() []Action {
 	case !f.fits():
 	case f.Stopping && !f.Bound && !f.Permanent: // paused: what is not there is not put back
 	case !f.Stopping && !f.LinkUp:
+	case f.disputed() && f.confirmed(): // first: Bind does not open what a claim has shut
+		do = append(do, Action{Verb: DefendVIP, Until: f.HeldUntil})
 	case !f.Bound && !f.Permanent:
 		do = append(do, Action{Verb: BindVIP, Until: f.HeldUntil}, Action{Verb: AnnounceVIP})
-	case f.disputed() && f.confirmed():
-		do = append(do, Action{Verb: DefendVIP, Until: f.HeldUntil})
 	case f.Permanent || f.extend():
 		do = append(do, Action{Verb: ExtendVIP, Until: f.HeldUntil})
 	}

@@ -85,7 +85,7 @@ func TestStepAnswersForeignClaim(t *testing.T) {
 		"renewed since":                      {func(f *Facts) { shut(f); f.Renewed = at + 1 }, []Verb{DefendVIP}},
 		"renewed since, in a pause":          {func(f *Facts) { shut(f); f.Renewed, f.Paused, f.Long = at+1, true, true }, []Verb{DefendVIP}},
 		"renewed since, in a pause, stopped": {func(f *Facts) { shut(f); f.Renewed, f.Paused, f.Long, f.Stopping = at+1, true, true, true }, []Verb{DefendVIP}},
-		"renewed since, VIP deleted":         {func(f *Facts) { shut(f); f.Renewed, f.Bound = at+1, false }, []Verb{BindVIP, AnnounceVIP}},
+		"renewed since, VIP deleted":         {func(f *Facts) { shut(f); f.Renewed, f.Bound = at+1, false }, []Verb{DefendVIP}},
 		"shut, VIP deleted":                  {func(f *Facts) { shut(f); f.Bound = false }, []Verb{ConfirmTenure}},
 		"shut, no cable in a pause":          {func(f *Facts) { shut(f); f.Paused, f.LinkUp, f.Renewed = true, false, at+1 }, nil},
 		"shut, a stray beside it":            {func(f *Facts) { shut(f); f.Copies, f.Strays = 2, 1 }, []Verb{SweepStrays, ConfirmTenure}},
@@ -138,7 +138,7 @@ func TestStepEntersBehindFence(t *testing.T) {
 		"somebody answered, mysqld died":    {func(f *Facts) { fresh(f); f.Healthy, f.RetryBind = false, t0+1 }, Standby, []Verb{Withdraw, RemoveVIP, Resign}, false},
 		"somebody answered, in a pause":     {func(f *Facts) { fresh(f); f.Paused, f.RetryBind = true, t0+1 }, Candidate, nil, false},
 		"claimed while the daemon was away": {func(f *Facts) { f.FenceUntil, f.Claimed, f.ClaimedAt, f.Renewed = 0, true, t0, 0 }, Candidate, []Verb{ConfirmTenure}, false},
-		"claimed, confirmed since":          {func(f *Facts) { f.FenceUntil, f.Claimed, f.ClaimedAt, f.Renewed = 0, true, t0, t0+1 }, Holder, hold, false},
+		"claimed, confirmed since":          {func(f *Facts) { f.FenceUntil, f.Claimed, f.ClaimedAt, f.Renewed = 0, true, t0, t0+1 }, Holder, []Verb{Withdraw, DefendVIP, BindVIP, AnnounceVIP}, false},
 		"claimed, adopted in a pause": {func(f *Facts) {
 			f.Paused, f.Long, f.FenceUntil, f.Claimed, f.ClaimedAt, f.Renewed = true, true, 0, true, t0, 0
 		}, Candidate, []Verb{ConfirmTenure}, false},
