@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +22,7 @@ func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make run_dir: %w", err)
 	}
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -29,7 +30,7 @@ func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, 
 	if err := flock(ctx, f, wait); err != nil {
 		defer func() { _ = f.Close() }() // the lock was not had
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another leasehold runs here, %s (it has %s)", lockOwner(f), path)
+			return nil, fmt.Errorf("%w, %s (it has %s)", errLocked, lockOwner(f), path)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
@@ -41,6 +42,28 @@ func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, 
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// errLocked says that another process has the lock.
+var errLocked = errors.New("another leasehold runs here")
+
+// lockName is the file in the run_dir that is locked.
+const lockName = "lock"
+
+// ownLock is the daemon's: handed on by the process that this one was until now,
+// or taken.
+func ownLock(ctx context.Context, dir string, log hclog.Logger) (*os.File, error) {
+	was, err := inherit(dir)
+	if err != nil {
+		log.Warn("started in place of another process, without what it was to hand on", "err", err)
+	}
+	if was.lock == nil {
+		return lockRunDir(ctx, dir, lockWait)
+	}
+	if err := flock(ctx, was.lock, lockWait); err != nil { // ours already
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", was.lock.Name(), err), was.lock.Close())
+	}
+	return was.lock, nil
 }
 
 // flock tries for as long as wait.

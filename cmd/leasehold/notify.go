@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 )
 
 // notifyTimeout bounds a message to systemd. It is sent by the loops, which a
@@ -34,6 +36,7 @@ type notifier struct {
 	pinged  time.Time
 	ready   bool
 	stopped bool
+	note    string // goes before the roles in the status; empty: nothing
 }
 
 // newNotifier reads what systemd has set. Outside a unit it sends nothing.
@@ -98,6 +101,9 @@ func (n *notifier) Role(service, status string) {
 // status is the one line that systemctl status shows.
 func (n *notifier) status() string {
 	var parts []string
+	if n.note != "" {
+		parts = append(parts, n.note)
+	}
 	for _, name := range slices.Sorted(slices.Values(n.names)) {
 		if role := n.roles[name]; role != "" {
 			parts = append(parts, name+": "+strings.ReplaceAll(role, "\n", " "))
@@ -110,7 +116,7 @@ func (n *notifier) status() string {
 func (n *notifier) Alive(service string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.every == 0 {
+	if n.every == 0 || !slices.Contains(n.names, service) {
 		return
 	}
 	n.alive[service] = true
@@ -131,4 +137,55 @@ func (n *notifier) Stopping() {
 		n.stopped = true
 		n.tell(daemon.SdNotifyStopping)
 	}
+}
+
+// Ping feeds the watchdog out of turn.
+func (n *notifier) Ping() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.every != 0 {
+		n.pinged = n.now()
+		n.tell(daemon.SdNotifyWatchdog)
+	}
+}
+
+// Reloading says that the daemon starts itself anew; READY follows, from the new
+// process or from Refused.
+func (n *notifier) Reloading() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.note = ""
+	n.tell(daemon.SdNotifyReloading + fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonic()) + "\nSTATUS=" + n.status())
+}
+
+// Refused says that it did not, and why. The status goes on saying so until the
+// next try.
+func (n *notifier) Refused(why error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.note = "reload refused: " + strings.Join(strings.Fields(why.Error()), " ")
+	state := "STATUS=" + n.status()
+	if n.ready {
+		state = daemon.SdNotifyReady + "\n" + state
+	}
+	n.tell(state)
+}
+
+// Forget takes a service off that is let go for good.
+func (n *notifier) Forget(service string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names = slices.DeleteFunc(n.names, func(s string) bool { return s == service })
+	delete(n.roles, service)
+	delete(n.alive, service)
+	delete(n.decided, service)
+}
+
+// monotonic is the clock that sd_notify(3) wants with RELOADING=1, in µs.
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0 // systemd then goes by when the message came
+	}
+	return ts.Nano() / 1000
 }

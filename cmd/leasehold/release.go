@@ -25,6 +25,8 @@ type releaseFlags struct {
 	force   bool
 	yes     bool
 	timeout time.Duration
+
+	afterStop bool
 }
 
 func (a *app) releaseCommand() *cobra.Command {
@@ -48,6 +50,7 @@ are taken off first and nothing needs to be confirmed.`,
 	cmd.ValidArgsFunction = a.completeService
 	cmd.Flags().BoolVar(&flags.force, "force", false, "mark the latest tenure in etcd as released; only when the holder's host is off")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "with --force: the holder's host is off, do not ask")
+	cmd.Flags().BoolVar(&flags.afterStop, "after-stop", false, "for ExecStopPost= of the unit: only what a daemon that is gone for good has left, but for a pause")
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", 10*time.Second, "how long to wait for etcd")
 	return cmd
 }
@@ -55,6 +58,9 @@ are taken off first and nothing needs to be confirmed.`,
 func (a *app) release(ctx context.Context, flags releaseFlags, args []string) error {
 	if flags.yes && !flags.force {
 		return usagef("release: --yes goes with --force only")
+	}
+	if flags.afterStop {
+		return a.releaseAfterStop(ctx, os.Getenv)
 	}
 	cfg, err := a.load()
 	if err != nil {

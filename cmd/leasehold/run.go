@@ -19,16 +19,35 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	return &cobra.Command{
+	var rehearse bool
+	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground, as the systemd unit does",
 		Long: `Run the daemon. It ends on SIGTERM and SIGINT, after it has taken the VIPs away
 and let a successor in; while HA is paused it leaves the VIPs where they are.
-SIGHUP does nothing yet. It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
+
+SIGHUP and SIGUSR2 have it start itself anew in place, with the configuration and
+the binary as they are on disk now: same pid, and a VIP that the configuration
+still names stays, with every connection. Services that it no longer names are let
+go first. A configuration or a binary that cannot be used is logged, and nothing
+changes; run_dir and bpf_dir need a restart. A changed ttl counts from the next
+tenure on.
+
+It needs CAP_NET_ADMIN and CAP_NET_RAW, and for the fence CAP_BPF.`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.daemon(c.Context(), os.Getenv) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if rehearse {
+				return a.rehearse(os.Getenv)
+			}
+			return a.daemon(c.Context(), os.Getenv)
+		},
 	}
+	cmd.Flags().BoolVar(&rehearse, rehearseFlag, false, "only say, as JSON, what would be run; for a daemon that starts itself anew")
+	_ = cmd.Flags().MarkHidden(rehearseFlag) // it is defined right above
+	return cmd
 }
+
+const rehearseFlag = "rehearse"
 
 // lockWait is how long a daemon waits for the one before it to die.
 const lockWait = 500 * time.Millisecond
@@ -40,12 +59,17 @@ type unit struct {
 	checks    *health.Checks
 	candidate *election.Candidate
 	loop      *node.Loop
+	leave     *dismissal
 }
 
 // daemon runs until a signal, or until something that must not end has ended.
 func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error) {
-	ctx, hup, stop := signals(ctx)
+	ctx, renew, stop := signals(ctx)
 	defer stop()
+	path, err := ownPath(os.Args)
+	if err != nil {
+		return err
+	}
 	cfg, err := a.load()
 	if err != nil {
 		return err
@@ -53,12 +77,12 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	if err := vip.CheckCapabilities(); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	lock, err := lockRunDir(ctx, cfg.RunDir, lockWait)
+	log := newLogger(cfg.Log, a.err, getenv)
+	lock, err := ownLock(ctx, cfg.RunDir, log)
 	if err != nil {
 		return fmt.Errorf("run: %w; stop it first, or give this one a run_dir of its own", err)
 	}
 	defer func() { _ = lock.Close() }() // gives the lock back
-	log := newLogger(cfg.Log, a.err, getenv)
 	for _, n := range cfg.Notes {
 		log.Info("configuration", "note", n.String())
 	}
@@ -68,7 +92,8 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	}
 	defer func() { err = errors.Join(err, cluster.Close()) }()
 	notify := newNotifier(cfg.serviceNames(), getenv, log)
-	units, err := newUnits(cfg, cluster, notify, getenv, log)
+	left := forgetStale(ctx, cfg, vip.Forget, log)
+	units, err := newUnits(cfg, left, cluster, notify, getenv, log)
 	defer closeUnits(units)
 	if err != nil {
 		return err
@@ -78,10 +103,14 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 		return fmt.Errorf("run: %w", err)
 	}
 	log.Info("starting", "version", versionText(), "node", cfg.Node, "services", cfg.serviceNames(), "config", cfg.File)
+	again := &rerun{
+		cfg: cfg, units: units, notify: notify, log: log, args: os.Args, path: path,
+		replace: func(path string) error { return replaceProcess(path, lock, renew) },
+	}
 	loops, observers := tasks(units)
 	observers = append(observers,
 		task{"clock", func(ctx context.Context) error { return watchClock(ctx, boottime.Rate, log) }},
-		task{"signals", func(ctx context.Context) error { return hangups(ctx, hup, log) }},
+		task{"signals", func(observing context.Context) error { return again.run(observing, ctx, renew) }},
 		task{"status socket", func(ctx context.Context) error {
 			return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
 		}})
@@ -92,8 +121,8 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 
 // newUnits makes what runs for each service. Nothing runs yet. On error it
 // returns those that were made.
-func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv func(string) string, log hclog.Logger) ([]unit, error) {
-	var units []unit
+func newUnits(cfg *Config, left map[string][]string, cluster *election.Cluster, notify *notifier, getenv func(string) string, log hclog.Logger) ([]*unit, error) {
+	var units []*unit
 	var problems Problems
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -102,7 +131,7 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 		if err != nil {
 			return units, fmt.Errorf("service %s: %w", s.Name, err)
 		}
-		u := unit{name: s.Name, set: set}
+		u := &unit{name: s.Name, set: set, leave: newDismissal()}
 		units = append(units, u)
 		configs, bad := checkConfigs(cfg.File, s, getenv)
 		if problems = append(problems, bad...); len(problems) > 0 {
@@ -114,13 +143,13 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 		u.candidate = election.New(election.Config{
 			Service: s.Name, Node: cfg.Node, TTL: s.TTL, Margin: tenureMargin,
 			Priority: s.Priority, Preempt: s.Preempt, PreemptDelay: s.PreemptDelay,
-			VIPs: s.prefixes(), Version: versionText(), StateFile: filepath.Join(cfg.RunDir, s.Name+".json"),
+			VIPs: s.prefixes(), Version: versionText(),
+			StateFile: filepath.Join(cfg.RunDir, s.Name+".json"), Specs: append(s.specTexts(), left[s.Name]...),
 		}, cluster, log.Named("election"))
 		u.loop = node.New(node.Config{
 			Service: s.Name, Node: cfg.Node, Priority: s.Priority, Preempt: s.Preempt,
 			LastStanding: s.KeepLast, Version: versionText(), TTL: s.TTL,
 		}, u.candidate, set, u.checks, node.Hooks{Decided: notify.Decided, Alive: notify.Alive, Role: notify.Role}, log.Named("node"))
-		units[len(units)-1] = u
 	}
 	if len(problems) > 0 {
 		return units, problems
@@ -130,17 +159,20 @@ func newUnits(cfg *Config, cluster *election.Cluster, notify *notifier, getenv f
 
 // tasks returns what is to be run: the loops, and what they look at and act
 // through.
-func tasks(units []unit) (loops, observers []task) {
+func tasks(units []*unit) (loops, observers []task) {
 	for _, u := range units {
-		loops = append(loops, task{"service " + u.name, u.loop.Run})
-		observers = append(observers,
-			task{"vip " + u.name, u.set.Run}, task{"health " + u.name, u.checks.Run}, task{"election " + u.name, u.candidate.Run})
+		l := u.leave
+		loops = append(loops, dismissable(task{"service " + u.name, u.loop.Run}, l.loop, func() { close(l.gone) }))
+		for _, t := range []task{{"vip " + u.name, u.set.Run}, {"health " + u.name, u.checks.Run}, {"election " + u.name, u.candidate.Run}} {
+			l.ended.Add(1)
+			observers = append(observers, dismissable(t, l.observers, l.ended.Done))
+		}
 	}
 	return loops, observers
 }
 
 // closeUnits closes the sockets of what has ended.
-func closeUnits(units []unit) {
+func closeUnits(units []*unit) {
 	for _, u := range units {
 		u.set.Close()
 	}
@@ -168,7 +200,7 @@ func checkConfigs(file string, s *Service, getenv func(string) string) ([]health
 }
 
 // reply is what the status socket says now.
-func reply(cfg *Config, units []unit) daemonReply {
+func reply(cfg *Config, units []*unit) daemonReply {
 	r := daemonReply{PID: os.Getpid(), Version: versionText(), Node: cfg.Node, At: time.Now(), Services: map[string]daemonService{}}
 	for _, u := range units {
 		r.Services[u.name] = daemonService{Loop: loopStatus(u.loop.Snapshot()), Checks: checksStatus(u.checks.State())}

@@ -5,27 +5,18 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/hashicorp/go-hclog"
 )
 
-// signals returns a context that SIGTERM and SIGINT end, and the channel of
-// SIGHUP, which must not end the daemon. stop gives the signals back.
-func signals(ctx context.Context) (terminated context.Context, hup <-chan os.Signal, stop func()) {
+// renewing are the signals that have the daemon start itself anew, in place: with
+// the configuration and the binary as they are on disk now. The unit's reload
+// sends SIGHUP, the package's upgrade SIGUSR2.
+var renewing = []os.Signal{syscall.SIGHUP, syscall.SIGUSR2} //nolint:gochecknoglobals // a constant, if Go had such
+
+// signals returns a context that SIGTERM and SIGINT end, and the channel of those
+// that must not end the daemon. stop gives the signals back.
+func signals(ctx context.Context) (terminated context.Context, renew chan os.Signal, stop func()) {
 	ctx, giveBack := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, syscall.SIGHUP)
+	signal.Notify(ch, renewing...)
 	return ctx, ch, func() { signal.Stop(ch); giveBack() }
-}
-
-// hangups answers SIGHUP, until there is something for it to do.
-func hangups(ctx context.Context, hup <-chan os.Signal, log hclog.Logger) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-			log.Warn("reload comes with a later release, restart to read the configuration again")
-		}
-	}
 }

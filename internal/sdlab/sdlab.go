@@ -38,9 +38,10 @@ const bootLimit = time.Minute
 
 // Options says what to boot; the zero value is fine.
 type Options struct {
-	Addr  netip.Prefix // of eth0 in the lab; 10.20.8.50/24 when zero
-	Peer  netip.Prefix // of eth0 in the peer namespace; 10.20.8.1/24 when zero
-	Lower string       // directory with a Debian root to boot; "/" when empty
+	Addr    netip.Prefix // of eth0 in the lab; 10.20.8.50/24 when zero
+	Peer    netip.Prefix // of eth0 in the peer namespace; 10.20.8.1/24 when zero
+	Lower   string       // directory with a Debian root to boot; "/" when empty
+	NoBPFFS bool         // nothing is mounted on /sys/fs/bpf
 }
 
 // Lab is a booted systemd. Close it.
@@ -99,8 +100,20 @@ func Boot(ctx context.Context, o Options) (_ *Lab, err error) {
 	if err := l.boot(ctx); err != nil {
 		return nil, err
 	}
-	l.root, err = os.OpenRoot(fmt.Sprintf("/proc/%d/root", l.leader))
-	return l, err
+	if l.root, err = os.OpenRoot(fmt.Sprintf("/proc/%d/root", l.leader)); err != nil {
+		return nil, err
+	}
+	return l, l.mountBPF(ctx, o.NoBPFFS)
+}
+
+// mountBPF gives the lab the bpffs that systemd mounts for root at the boot of a
+// real machine (mount_table in src/core/mount-setup.c), and not in a container.
+func (l *Lab) mountBPF(ctx context.Context, without bool) error {
+	if without {
+		return nil
+	}
+	_, err := l.Run(ctx, "mount", "-t", "bpf", "-o", "nosuid,nodev,noexec,mode=700", "bpf", "/sys/fs/bpf")
+	return err
 }
 
 // boot runs nspawn in a cgroup of its own and waits for the READY of the systemd
@@ -128,10 +141,10 @@ func (l *Lab) boot(ctx context.Context) error {
 		"--register=no", "--keep-unit", // there is no systemd outside to tell
 		"--link-journal=no", "--quiet", "--console=pipe", "--notify-ready=yes",
 		"--network-namespace-path=/run/netns/"+l.NS,
-		"--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_IPC_LOCK",
+		"--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_IPC_LOCK,CAP_BPF",
 		// nspawn's own filter would refuse even reading the clock's rate, and with it
 		// hide what a unit's filter does.
-		"--system-call-filter=@clock",
+		"--system-call-filter=@clock bpf",
 		"--boot", "systemd.unit=multi-user.target")
 	// The host may mount cgroups the old way; the lab gets the unified hierarchy.
 	l.nspawn.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "NOTIFY_SOCKET="+l.path("notify"))

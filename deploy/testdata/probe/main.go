@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -37,11 +39,16 @@ func main() {
 		{"unix socket in /run", func() error { return dial("/run/test/mysql.sock") }},
 		{"unix socket in /tmp", func() error { return dial("/tmp/mysql.sock") }},
 		{"run a check", func() error { return exec.Command("/bin/true").Run() }}, //nolint:noctx // ends by itself
-		{"capabilities", func() error { return line("/proc/self/status", "CapEff:", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_NET_RAW) }},
+		{"capabilities", func() error {
+			return line("/proc/self/status", "CapEff:", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_NET_RAW|1<<unix.CAP_BPF)
+		}},
 		{"nice -15", nice},
+		{"a place for pins", place},
+		{"fence", attach},
 
 		{"no write to /etc", refused(func() error { return os.WriteFile("/etc/probe", nil, 0o600) })},
 		{"no write to /tmp", refused(func() error { return os.WriteFile("/tmp/probe", nil, 0o600) })},
+		{"no write to the host's bpffs", refused(func() error { return os.Mkdir("/sys/fs/bpf/probe", 0o700) })},
 		{"no other sysctl", refused(func() error { return os.WriteFile("/proc/sys/kernel/panic", []byte("0"), 0) })},
 		{"no setting the clock", refused(func() error {
 			return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{Sec: time.Now().Unix()})
@@ -132,6 +139,46 @@ func nice() error {
 		return fmt.Errorf("getpriority = %d, %v", n, err)
 	}
 	return nil
+}
+
+// place makes a directory where the fences are pinned, on a bpffs.
+func place() error {
+	const dir = "/sys/fs/bpf/leasehold/probe"
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/bpf/leasehold", &fs); err != nil || fs.Type != unix.BPF_FS_MAGIC {
+		return fmt.Errorf("file system %#x, %v, want a bpffs", fs.Type, err)
+	}
+	return errors.Join(os.Mkdir(dir, 0o700), os.Remove(dir))
+}
+
+// attach loads a map that can be mapped and a classifier that reads the boot
+// clock, pins both and takes them away again.
+func attach() error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.FnKtimeGetBootNs.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return(),
+	}})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for _, pin := range []interface {
+		Pin(path string) error
+		Unpin() error
+	}{m, p} {
+		if err := errors.Join(pin.Pin("/sys/fs/bpf/leasehold/probe"), pin.Unpin()); err != nil {
+			return err
+		}
+	}
+	b, err := unix.Mmap(m.FD(), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	return unix.Munmap(b)
 }
 
 // refused turns an error for want of a right into success.
