@@ -98,7 +98,8 @@ const (
 	// ConfirmTenure asks etcd whether the tenure is still ours, because somebody
 	// else claims the VIP.
 	ConfirmTenure
-	// DefendVIP opens the fence again until Until and tells the neighbours.
+	// DefendVIP opens the fence again until Until and tells the neighbours; where
+	// the VIP is missing, it only makes way for BindVIP.
 	DefendVIP
 )
 
