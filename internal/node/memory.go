@@ -44,6 +44,7 @@ type Memory struct {
 	retry     boottime.Instant
 	duplicate string // who answered for the VIP when it was to be bound; empty: nobody
 	asked     boottime.Instant
+	claimed   boottime.Instant // when a claim last shut the fence under an action
 
 	member election.MemberValue
 }
@@ -85,7 +86,11 @@ func (m *Memory) Note(f Facts, do []Action, err error) (ok bool) {
 		// everybody.
 		m.failing, m.until, m.why = 0, f.Now.Add(barFor), "the VIP cannot be had here: "+err.Error()
 	}
-	return err == nil || errors.Is(err, vip.ErrClaimed)
+	if errors.Is(err, vip.ErrClaimed) { // once: a claim that no turn settles must not make the loop spin
+		ok = f.Now.Sub(m.claimed) >= again
+		m.claimed = f.Now
+	}
+	return ok || err == nil
 }
 
 // Rest is how long a node in this role does nothing after a turn unless something
