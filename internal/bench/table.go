@@ -155,10 +155,6 @@ func (u usage) String() string {
 
 // machine says where and with what it was measured.
 func machine(ctx context.Context, binary string) string {
-	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		kernel = []byte("unknown")
-	}
 	version := func(program string, args ...string) string {
 		path := program
 		if found, err := findProgram(program); err == nil {
@@ -177,12 +173,20 @@ func machine(ctx context.Context, binary string) string {
 		}
 		return "unknown"
 	}
+	return fmt.Sprintf("%s; leasehold %s, etcd %s, keepalived %s,\n  MariaDB %s", kernelAndLoad(),
+		field(version(binary, "version"), 1), field(version("etcd", "--version"), 2),
+		field(version("keepalived", "--version"), 1), field(version("mariadbd", "--version"), 2))
+}
+
+// kernelAndLoad says on what it was measured, and what else ran.
+func kernelAndLoad() string {
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		kernel = []byte("unknown")
+	}
 	load := "unknown"
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		load = strings.Join(strings.Fields(string(text))[:3], " ")
 	}
-	return fmt.Sprintf("%d cores, load %s, Linux %s; leasehold %s, etcd %s, keepalived %s,\n  MariaDB %s",
-		runtime.NumCPU(), load, strings.TrimSpace(string(kernel)),
-		field(version(binary, "version"), 1), field(version("etcd", "--version"), 2),
-		field(version("keepalived", "--version"), 1), field(version("mariadbd", "--version"), 2))
+	return fmt.Sprintf("%d cores, load %s, Linux %s", runtime.NumCPU(), load, strings.TrimSpace(string(kernel)))
 }

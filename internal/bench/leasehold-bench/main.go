@@ -38,7 +38,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"compare": compare, "failover": failover,
+		"compare": compare, "failover": failover, "packets": packets, "quiet": quiet,
 	}
 	name, rest := "compare", args[1:]
 	if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
@@ -132,6 +132,59 @@ func failover(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		}
 		return err
 	})
+}
+
+func packets(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o bench.PacketOptions
+	f := flag.NewFlagSet("packets", flag.ContinueOnError)
+	f.IntVar(&o.Rounds, "n", 24, "rounds; one takes about 3 s")
+	if err := parse(f, args, stderr); err != nil {
+		return err
+	}
+	if err := lab.Check(lab.NeedsNetwork...); err != nil {
+		return err
+	}
+	o.Log = stderr
+	result, err := bench.Packets(ctx, o)
+	if err != nil {
+		return err
+	}
+	result.Print(stdout)
+	return nil
+}
+
+func quiet(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o := bench.QuietOptions{Log: stderr, Out: stdout}
+	ttls := durations{500 * time.Millisecond, time.Second, 3 * time.Second}
+	f := flag.NewFlagSet("quiet", flag.ContinueOnError)
+	f.DurationVar(&o.For, "for", time.Hour, "how long in all; split evenly")
+	f.Var(&ttls, "ttls", "Leasehold's ttls")
+	f.Func("phases", "of "+strings.Join(bench.Phases(), ",")+" (default all)", list(&o.Phases))
+	f.Func("ways", "how the daemons are scheduled, of "+strings.Join(bench.Ways(), ",")+" (default the first, as the unit does)", list(&o.Ways))
+	f.DurationVar(&o.Election, "election", 250*time.Millisecond, "etcd's election timeout")
+	f.DurationVar(&o.Heartbeat, "heartbeat", 50*time.Millisecond, "etcd's heartbeat interval")
+	if err := parse(f, args, stderr); err != nil {
+		return err
+	}
+	o.TTLs = ttls
+	return withBinary(ctx, nil, func(binary string) error {
+		o.Binary = binary
+		result, err := bench.Quiet(ctx, o)
+		if result != nil {
+			fmt.Fprintln(stdout)
+			result.Print(stdout)
+			err = errors.Join(err, result.Err())
+		}
+		return err
+	})
+}
+
+// list is a flag with commas between words.
+func list(to *[]string) func(string) error {
+	return func(s string) error {
+		*to = strings.Split(s, ",")
+		return nil
+	}
 }
 
 // withBinary checks that a test network can run here, and calls f with a daemon
