@@ -38,16 +38,17 @@ type loop struct {
 // loop reads the status of a host's daemon as an operator's script would.
 func (s *Site) loop(ctx context.Context, host string) (loop, error) {
 	var status struct {
-		Daemon struct {
-			OK   bool `json:"ok"`
-			Loop loop `json:"loop"`
-		} `json:"daemon"`
+		Services []struct {
+			Daemon struct {
+				Loop loop `json:"loop"`
+			} `json:"daemon"`
+		} `json:"services"`
 	}
-	out, err := s.Leasehold(ctx, host, "status", "-f", "json") // fails when something is wrong, and says what
-	if jerr := json.Unmarshal([]byte(out), &status); jerr != nil || !status.Daemon.OK {
+	out, err := s.Leasehold(ctx, host, "status", "-f", "json") // its exit status says how HA is, too
+	if jerr := json.Unmarshal([]byte(out), &status); jerr != nil || len(status.Services) != 1 {
 		return loop{}, fmt.Errorf("status on host %s: %w: %s", host, errors.Join(err, jerr), out)
 	}
-	return status.Daemon.Loop, nil
+	return status.Services[0].Daemon.Loop, nil
 }
 
 func foreignClaim(ctx context.Context, s *Site) (Measured, error) {
@@ -119,15 +120,17 @@ func duplicate(ctx context.Context, s *Site) (Measured, error) {
 	gone := time.Now()
 	_, derr := s.Exec(ctx, lab.C, "ip", "addr", "del", own, "dev", "eth0")
 	err = errors.Join(err, derr, s.Obs.Prober.WaitAnswer(ctx, lab.B, generous))
-	m.Took = time.Since(gone)
-	if m.Took > s.TTL+time.Second {
-		err = errors.Join(err, fmt.Errorf("up %v after the other host had let it go, want at most ttl + 1s", m.Took))
+	back := time.Since(gone)
+	if back > s.TTL+time.Second {
+		err = errors.Join(err, fmt.Errorf("up %v after the other host had let it go, want at most ttl + 1s", back))
 	}
 	m, err = s.report(ctx, m, err)
-	m.Note = "while it was answered it was not bound"
-	for _, i := range m.Held {
-		if i.Host == lab.B && i.From.Before(gone) {
-			err = errors.Join(err, fmt.Errorf("host b had the VIP from %v before host c had let it go", gone.Sub(i.From)))
+	m.Note = fmt.Sprintf("silent while it was answered, up %s after", short(back))
+	// While it asks, b has the address in its kernel, behind the shut fence: it is
+	// what answers that counts.
+	for _, to := range m.Moves {
+		if to.To == lab.B && to.At.Before(gone) {
+			err = errors.Join(err, fmt.Errorf("host b answered %v before host c had let it go", gone.Sub(to.At)))
 		}
 	}
 	for _, a := range m.Duals { // a and c may: the VIP is still a's when c takes it
