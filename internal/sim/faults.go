@@ -1,0 +1,368 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"leasehold/election"
+)
+
+// fault is something that happens to a cluster, or the end of it.
+type fault uint8
+
+const (
+	cutOff fault = iota
+	loseRequests
+	loseReplies
+	slowReplies
+	freezeProcess
+	thawProcess
+	killProcess
+	killAndRestart
+	startProcess
+	stopProcess
+	strikeKill
+	strikeFreeze
+	strikeRestart
+	crashHost
+	suspendHost
+	resumeHost
+	mysqldDown
+	mysqldUp
+	allMysqldDown
+	linkFlips
+	lanFlips
+	wallStep
+	bindBreaks
+	vipRemoved
+	vipMadePermanent
+	strayVIP
+	fenceDetached
+	foreignClaim
+	squatterFlips
+	leaderLost
+	leaderLostLong
+	quorumFlips
+	memberHangs
+	memberRefuses
+	etcdFull
+	compacted
+	watchLags
+	watchSilent
+	watchBreaks
+	ownLeaseRevoked
+	holderLeaseRevoked
+	holderDeleted
+	tenureDeleted
+	memberDeleted
+	holderForged
+	tenureForged
+	memberForged
+	garbageWritten
+	pauseTimed
+	pauseEndless
+	pauseRemoved
+	switchoverAsked
+	releaseForced
+	faults
+)
+
+var faultNames = [faults]string{
+	"cut off", "requests lost", "replies lost", "replies slow", "process frozen", "process thawed", "process killed", "process killed and restarted",
+	"process started", "process stopped", "killed between two instructions", "frozen between two instructions", "restarted between two instructions",
+	"host lost", "host suspended", "host resumed", "mysqld down", "mysqld up", "mysqld of all down", "link down or up", "LAN cut or whole",
+	"wall clock stepped", "bind fails or works", "VIP removed by hand", "VIP made permanent", "stray VIP by hand", "fence detached", "foreign claim",
+	"foreign host has the VIP or not", "etcd leader lost", "etcd leader lost for long", "quorum lost or back", "member hangs or not",
+	"member refuses or not", "etcd full or not", "compaction", "watch lags", "watch silent", "watch breaks", "own lease revoked",
+	"holder's lease revoked", "holder key deleted", "tenure deleted", "member key deleted", "holder key forged", "tenure forged",
+	"member key forged", "garbage written", "pause with an end", "pause without an end", "pause removed", "switchover", "release forced",
+}
+
+func (f fault) String() string { return faultNames[f] }
+
+// cause has a fault happen to a host; one that concerns all looks at no host.
+func (w *world) cause(f fault, h *host) {
+	w.cov.faults[f]++
+	w.logf("fault: %s (%s)", f, h.name)
+	switch {
+	case f <= loseRequests+2:
+		w.onPath(f, h)
+	case f <= resumeHost:
+		w.onProcess(f, h)
+	case f <= squatterFlips:
+		w.onHost(f, h)
+	case f <= watchBreaks:
+		w.onEtcd(f, h)
+	default:
+		w.onKeys(f, h)
+	}
+}
+
+func (w *world) onPath(f fault, h *host) {
+	h.blame()
+	some := func(flags *[members]bool) {
+		for i := range flags {
+			flags[i] = w.oneIn(2)
+		}
+	}
+	whole := h.path.whole()
+	switch f {
+	case cutOff:
+		h.path.cut(whole)
+	case loseRequests:
+		some(&h.path.lost)
+	case loseReplies:
+		some(&h.path.unheard)
+	default:
+		h.path.slow = !h.path.slow
+	}
+}
+
+func (w *world) onProcess(f fault, h *host) {
+	if h.guarded || h.suspended && f != resumeHost {
+		return
+	}
+	h.blame()
+	switch f {
+	case freezeProcess:
+		w.frozenNow(h)
+	case thawProcess, resumeHost:
+		w.goOn(h)
+	case killProcess:
+		w.killedNow(h)
+	case killAndRestart:
+		w.killedNow(h)
+		w.restart(h, w.upTo(h.ttl/2))
+	case startProcess:
+		w.restart(h, 0)
+	case stopProcess:
+		if !h.dead && !h.frozen {
+			h.stop, h.comeBack = true, true
+			h.loop.signal()
+		}
+	case strikeKill:
+		h.strike(func() { w.killedNow(h) })
+	case strikeRestart:
+		h.strike(func() {
+			w.killedNow(h)
+			w.restart(h, w.upTo(100*time.Millisecond))
+		})
+	case strikeFreeze:
+		h.strike(func() {
+			w.frozenNow(h)
+			life := h.life
+			w.at(w.upTo(2*h.ttl), func() {
+				if h.life == life {
+					w.goOn(h)
+				}
+			})
+		})
+	case crashHost:
+		if h.off {
+			h.off = false
+			h.start()
+			return
+		}
+		h.crash()
+	case suspendHost:
+		if h.fenced() && !h.off && !h.dead { // a jiffies timer does not run in suspend: lifetimes alone do not cover it
+			h.sleep()
+		}
+	}
+}
+
+// strike has something happen between two of the process's next instructions.
+func (h *host) strike(do func()) {
+	if h.dead || h.trap.armed() {
+		return
+	}
+	h.trap = trap{left: 1 + h.w.rnd.IntN(60), do: func() {
+		h.blame()
+		h.w.cov.hit(trapped)
+		if h.thread != nil {
+			h.w.cov.hit(trappedInThread)
+		}
+		do()
+	}}
+}
+
+func (w *world) killedNow(h *host) {
+	if h.kernel.answers() {
+		w.cov.hit(killedWhileHolding)
+	}
+	if !h.dead {
+		h.kill()
+	}
+}
+
+func (w *world) frozenNow(h *host) {
+	if h.kernel.answers() {
+		w.cov.hit(frozenWhileHolding)
+	}
+	h.freeze()
+}
+
+func (w *world) goOn(h *host) {
+	if !h.frozen {
+		return
+	}
+	for _, o := range w.hosts {
+		if o != h && o.kernel.answers() {
+			w.cov.hit(thawedTooLate)
+		}
+	}
+	if h.suspended {
+		h.wake()
+		return
+	}
+	h.thaw()
+}
+
+// restart starts the process after d if it is dead then.
+func (w *world) restart(h *host, d time.Duration) {
+	w.at(d, func() {
+		if h.dead && !h.off {
+			h.blame()
+			h.start()
+		}
+	})
+}
+
+func (w *world) onHost(f fault, h *host) {
+	k := &h.kernel
+	switch f {
+	case mysqldDown:
+		h.blame()
+		h.ill(true)
+	case mysqldUp:
+		h.ill(false)
+	case allMysqldDown:
+		for _, o := range w.hosts {
+			o.blame()
+			o.ill(true)
+			w.at(w.upTo(10*time.Second), func() { o.ill(false) })
+		}
+	case linkFlips:
+		h.blame()
+		k.link = !k.link
+		k.report()
+	case lanFlips:
+		k.lan = !k.lan
+	case wallStep:
+		h.step = w.upTo(2*time.Hour) - time.Hour
+	case bindBreaks:
+		h.blame()
+		h.broken = !h.broken
+		w.bars = w.now + time.Minute
+	case vipRemoved:
+		k.addr = address{}
+		k.report()
+	case vipMadePermanent:
+		if !h.off {
+			k.addr = address{there: true, byHand: true}
+			k.report()
+		}
+	case strayVIP:
+		if !h.off {
+			k.stray = true
+			k.report()
+		}
+	case fenceDetached:
+		w.detach(h)
+	case foreignClaim:
+		w.claimed(nil)
+	default:
+		w.squatter = !w.squatter
+	}
+}
+
+// detach takes a fence away by hand. Nothing happens to the process until it has
+// put it back: the two at once are beyond what is promised.
+func (w *world) detach(h *host) {
+	if h.dead || h.frozen || h.trap.armed() || h.guarded || !h.kernel.fence.attached {
+		return
+	}
+	h.kernel.fence.attached, h.guarded = false, true
+	w.at(1100*time.Millisecond, func() { h.guarded = false })
+}
+
+func (w *world) onEtcd(f fault, h *host) {
+	e := &w.etcd
+	m := w.rnd.IntN(members)
+	switch f {
+	case leaderLost:
+		w.blameAll()
+		e.elect(w.upTo(time.Second))
+	case leaderLostLong:
+		w.blameAll()
+		e.elect(w.upTo(3 * w.longest()))
+	case quorumFlips:
+		w.blameAll()
+		e.down = !e.down
+	case memberHangs:
+		w.member[m] = member{hangs: !w.member[m].hangs}
+		w.blameIfMany()
+	case memberRefuses:
+		w.member[m] = member{refuses: !w.member[m].refuses}
+		w.blameIfMany()
+	case etcdFull:
+		w.blameAll()
+		e.full = !e.full
+	case compacted:
+		e.compaction(w.rnd.IntN(4))
+	case watchLags:
+		h.blame()
+		h.lag = w.upTo(2*time.Second) * time.Duration(w.rnd.IntN(2))
+	case watchSilent:
+		h.watch.silent = true
+	default:
+		if !h.dead && !h.frozen && h.watch.open {
+			h.endWatch(h.watch.gen, errStream)
+		}
+	}
+}
+
+func (w *world) blameIfMany() {
+	if w.memberTrouble() {
+		w.blameAll()
+	}
+}
+
+func (w *world) onKeys(f fault, h *host) {
+	e := &w.etcd
+	w.blameAll()
+	switch f {
+	case ownLeaseRevoked:
+		if kv := e.get(w.keys.Member(h.name)); kv != nil {
+			e.revoke(election.LeaseID(kv.Lease))
+		}
+	case holderLeaseRevoked:
+		if kv := e.get(w.keys.Holder()); kv != nil {
+			e.revoke(election.LeaseID(kv.Lease))
+		}
+	case holderDeleted:
+		e.delete(w.keys.Holder())
+	case tenureDeleted:
+		w.deleteTenure()
+	case memberDeleted:
+		e.delete(w.keys.Member(h.name))
+	case holderForged:
+		w.forgeHolder(h)
+	case tenureForged:
+		w.forgeTenure(h)
+	case memberForged:
+		e.put(w.keys.Member(h.name), `{"node":"`+w.pick().name+`","priority":200,"eligible":true}`, 0)
+	case garbageWritten:
+		e.put(w.keys.Prefix()+"garbage", fmt.Sprint(w.now), 0)
+	case pauseTimed:
+		w.pauseFor(w.upTo(40 * time.Second))
+	case pauseEndless:
+		e.put(w.keys.Pause(), "", 0)
+	case pauseRemoved:
+		e.delete(w.keys.Pause())
+	case switchoverAsked:
+		w.switchover(h)
+	default:
+		w.forceRelease()
+	}
+}

@@ -1,0 +1,294 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"leasehold/election"
+	"leasehold/internal/boottime"
+	"leasehold/internal/health"
+	"leasehold/internal/node"
+	"leasehold/vip"
+)
+
+// loop is node.Loop in virtual time: Step, the hands and the memory are the real
+// ones, and the wait for something to happen is the world's queue.
+type loop struct {
+	h     *host
+	role  node.Role
+	tick  ticker
+	rests bool // after something failed: nothing but time begins the next turn
+	due   bool // something was signalled during a turn
+	busy  bool
+}
+
+// hands are the node's, on this host.
+func (h *host) hands() node.Hands {
+	return node.Hands{
+		Elect: h, Addrs: &h.set, Checks: checks{h}, Memory: h.memory, Log: silent, Now: h.clock, Wall: h.wall,
+	}
+}
+
+// signal has the loop look again.
+func (l *loop) signal() {
+	switch {
+	case l.h.leaving || l.h.dead:
+	case l.busy || l.rests:
+		l.due = true
+	default:
+		l.tick.at(l.h.w.upTo(100 * time.Microsecond))
+	}
+}
+
+// turn is one decision, and its actions.
+func (l *loop) turn() {
+	h := l.h
+	if l.busy || h.leaving {
+		return
+	}
+	l.rests, l.due, l.busy = false, false, true
+	hands := h.hands()
+	if h.trap.armed() { // it may be held up between its sources
+		l.start(hands)
+		return
+	}
+	f := hands.Read(h.stop).Facts()
+	next, do := node.Step(l.role, f)
+	if len(do) == 0 {
+		l.done(hands, f, next, nil, nil)
+		return
+	}
+	l.act(hands, f, next, do)
+}
+
+// start is a turn whose reading is interrupted.
+func (l *loop) start(hands node.Hands) {
+	h := l.h
+	h.thread = newThread(h, func() {
+		now := h.clock()
+		h.pause(20 * time.Microsecond)
+		r := hands.Read(h.stop)
+		r.Now = now // it is read first
+		h.pause(20 * time.Microsecond)
+		f := r.Facts()
+		next, do := node.Step(l.role, f)
+		l.done(hands, f, next, do, l.perform(hands, f, do))
+	})
+	h.thread.step()
+}
+
+// act carries the actions out, each an event of its own.
+func (l *loop) act(hands node.Hands, f node.Facts, next node.Role, do []node.Action) {
+	h := l.h
+	h.thread = newThread(h, func() { l.done(hands, f, next, do, l.perform(hands, f, do)) })
+	h.thread.step()
+}
+
+func (l *loop) perform(hands node.Hands, f node.Facts, do []node.Action) error {
+	h := l.h
+	for _, a := range do {
+		h.w.cov.verbs[a.Verb]++
+		if a.Why != "" {
+			h.w.logf("%s: %s: %s", h.name, a.Verb, a.Why)
+		} else if h.w.traced {
+			h.w.logf("%s: %s until %s", h.name, a.Verb, a.Until.Sub(h.clock()))
+		}
+		h.w.judgeAction(h, f, a)
+		if err := hands.Do(context.Background(), f, a); err != nil {
+			h.w.cov.hit(actionFailed)
+			h.w.logf("%s: %v", h.name, err)
+			return err
+		}
+		h.pause(20 * time.Microsecond)
+	}
+	return nil
+}
+
+// done is what node.Loop does after the actions.
+func (l *loop) done(hands node.Hands, f node.Facts, next node.Role, do []node.Action, err error) {
+	h := l.h
+	h.thread = nil
+	h.memory.Note(f, do, err)
+	if err == nil && next != l.role {
+		h.w.logf("%s: %s -> %s", h.name, l.role, next)
+		h.w.judgeRole(h, l.role, next, f)
+		l.role = next
+	}
+	hands.Say(l.role, f)
+	ok := err == nil || errors.Is(err, vip.ErrClaimed)
+	l.busy = false
+	if done, leave := node.Finished(l.role, f); ok && len(do) == 0 && done {
+		h.end(leave)
+		return
+	}
+	l.rests = !ok
+	if l.due && ok {
+		l.tick.at(0)
+		return
+	}
+	l.tick.at(max(h.memory.Rest(l.role, f, h.clock(), len(do) > 0, ok), 0))
+}
+
+// end is the end of the loop: the election gives back what is left.
+func (h *host) end(leave bool) {
+	h.w.logf("%s: stopped, leave %v", h.name, leave)
+	h.leaving = true
+	h.core.Stop(leave)
+	h.closing = h.w.now + 3*time.Second
+	h.kickElection(0)
+}
+
+// electionTurn is election.Candidate.turn.
+func (h *host) electionTurn() {
+	c := h.core
+	now := h.clock()
+	reqs := c.Poll(now, h.wall())
+	saved, stopped := c.Save(), c.Stopped()
+	gen, rev := c.Watching()
+	wake := max(c.Wake().Sub(now), time.Millisecond)
+	if h.leaving && h.w.now >= h.closing {
+		stopped = true
+	}
+	h.next(func() {
+		h.file = saved // before a request that may move the tenure to another lease
+		h.sendAll(reqs, func() {
+			h.follow(gen, rev)
+			h.loop.signal()
+			if stopped && h.leaving {
+				h.kill()
+				if h.comeBack {
+					h.w.restart(h, h.w.upTo(time.Second))
+				}
+				return
+			}
+			h.kickElection(wake)
+		})
+	})
+}
+
+// sendAll sends requests one after the other.
+func (h *host) sendAll(reqs []election.Request, then func()) {
+	if !h.trap.armed() {
+		for _, r := range reqs {
+			h.carry(r)
+		}
+		then()
+		return
+	}
+	if len(reqs) == 0 {
+		h.next(then)
+		return
+	}
+	h.next(func() {
+		h.carry(reqs[0])
+		h.sendAll(reqs[1:], then)
+	})
+}
+
+// kickElection has the core polled, after d.
+func (h *host) kickElection(d time.Duration) { h.elect.at(d) }
+
+// What follows makes a host node.Elector, as election.Candidate is one.
+
+func (h *host) State() election.State {
+	h.core.Tick(h.clock(), h.wall())
+	return h.core.State()
+}
+func (h *host) Changed() <-chan struct{} { return nil }
+
+func (h *host) Campaign(want bool) {
+	h.core.Tick(h.clock(), h.wall())
+	h.core.Campaign(want)
+	h.kickElection(0)
+}
+
+func (h *host) Say(m election.MemberValue) {
+	if m == h.said {
+		return
+	}
+	h.said = m
+	h.core.Tick(h.clock(), h.wall())
+	h.core.Say(m)
+	h.kickElection(0)
+}
+
+func (h *host) Release(epoch int64, why string) {
+	h.core.Tick(h.clock(), h.wall())
+	h.core.Release(epoch, why)
+	h.kickElection(0)
+}
+
+func (h *host) Shorten(epoch int64, until boottime.Instant) {
+	h.core.Tick(h.clock(), h.wall())
+	h.core.Shorten(epoch, until)
+	h.kickElection(0)
+}
+
+func (h *host) Confirm(after boottime.Instant) {
+	h.core.Tick(h.clock(), h.wall())
+	h.core.Confirm(after)
+	h.kickElection(0)
+}
+
+func (h *host) ShortDeadline() boottime.Instant { return election.Deadline(h.clock(), h.ttl, margin) }
+func (h *host) Record(election.HistoryValue)    {}
+func (h *host) Leave()                          {}
+
+// checks makes a host's health node.Checks.
+type checks struct{ h *host }
+
+func (c checks) State() health.State      { return c.h.checks }
+func (c checks) Changed() <-chan struct{} { return nil }
+func (c checks) Restart() {
+	c.h.checks = health.State{Why: "no verdict yet"}
+	c.h.round()
+	c.h.loop.signal()
+}
+
+var silent = hclog.NewNullLogger()
+
+// thread is code that is run up to its next pause at a time, so that anything may
+// happen in between: one goroutine of the process.
+type thread struct {
+	h    *host
+	next func() (time.Duration, bool)
+	stop func()
+	wait func(time.Duration) bool
+}
+
+// killed is what ends the code of a thread whose process is gone.
+type killed struct{}
+
+func newThread(h *host, f func()) *thread {
+	t := &thread{h: h}
+	t.next, t.stop = iter.Pull(func(yield func(time.Duration) bool) {
+		t.wait = yield
+		defer func() {
+			if r := recover(); r != nil && r != (killed{}) {
+				panic(r)
+			}
+		}()
+		f()
+	})
+	return t
+}
+
+func (t *thread) step() {
+	if d, more := t.next(); more {
+		t.h.later(d, t.step)
+	}
+}
+
+// pause lets up to d pass within the present thread.
+func (h *host) pause(d time.Duration) {
+	if d > 0 {
+		d = h.w.upTo(d)
+	}
+	if !h.thread.wait(d) {
+		panic(killed{})
+	}
+}
