@@ -53,7 +53,7 @@ func (c *Core) pollSync() []Request {
 // load takes a read of all keys as the new view.
 func (c *Core) load(r Reply) {
 	if c.known && r.Revision < c.view.Revision {
-		if !r.Sent.Before(c.view.At) {
+		if !r.Sent.Before(c.heard) {
 			c.wrong(KindRead, fmt.Sprintf("read: etcd went back from revision %d to %d: it lost data, and nothing that it says is believed, because it may not know who holds the VIP; restart leasehold if etcd was emptied on purpose", c.view.Revision, r.Revision))
 		}
 		return // else it is a late reply; the watch is ahead of it
