@@ -151,7 +151,11 @@ func wrongFence(f facts, s FenceStatus) []string {
 			wrong = append(wrong, fmt.Sprintf("another host, with the MAC %s, announces %s; the fence is shut until etcd has confirmed that it is ours. "+
 				"Take the VIP off that host (its switch port: the MAC table)", v.ClaimMAC, v.VIP))
 		case v.State == fenceShut && mine:
-			wrong = append(wrong, fmt.Sprintf("this host is the holder, and the fence of %s is shut: nobody answers for it; see the daemon's log", v.VIP))
+			cure := "see the daemon's log"
+			if errors.Is(f.daemonErr, errNoDaemon) {
+				cure = "its daemon is not running: systemctl start leasehold"
+			}
+			wrong = append(wrong, fmt.Sprintf("this host is the holder, and the fence of %s is shut: nobody answers for it; %s", v.VIP, cure))
 		case v.State == fenceNone && mine && len(s.VIPs) > 0:
 			wrong = append(wrong, fmt.Sprintf("this host is the holder, and %s has no fence, though other VIPs of the service do; restart the daemon", v.VIP))
 		case v.State == fenceOpen && others && !onHost(f, v.VIP): // else the address is what is to be taken off

@@ -45,8 +45,11 @@ func (a *app) check(getenv func(string) string) error {
 	w := a.out
 	fmt.Fprintf(w, "%s is good.\n\n", cfg.File)
 	fmt.Fprintf(w, "node %s, etcd %s\n", cfg.Node, strings.Join(cfg.Etcd.Endpoints, " "))
+	here := tryFence(cfg.BPFDir)
 	for i := range cfg.Services {
-		cfg.Services[i].summary(w)
+		s := &cfg.Services[i]
+		text, late := s.fenceHere(cfg, here)
+		s.summary(w, text, late)
 	}
 	notes = append(cfg.Notes, notes...)
 	for _, n := range notes {
@@ -68,8 +71,8 @@ func ownAddresses(cfg *Config, own func([]vip.Spec) error) Problems {
 	return problems
 }
 
-// summary says what the daemon would do for one service.
-func (s *Service) summary(w io.Writer) {
+// summary says what the daemon would do for one service, with what guards it here.
+func (s *Service) summary(w io.Writer, guard string, late time.Duration) {
 	say := func(key, format string, args ...any) {
 		for _, line := range wrap(fmt.Sprintf(format, args...), terminalWidth()-12) {
 			fmt.Fprintf(w, "  %-9s %s\n", key, line)
@@ -80,7 +83,9 @@ func (s *Service) summary(w io.Writer) {
 	for _, v := range s.VIPs {
 		say("vip", "%s", v.Spec)
 	}
-	say("ttl", "%s, renewed every %s; %s", s.TTL, round(renewal(s.TTL)), ridesOut(s.TTL, fenceLateness))
+	say("ttl", "%s, renewed every %s; %s", s.TTL, round(renewal(s.TTL)), ridesOut(s.TTL, late))
+	say("fence", "%s", guard)
+	say("probe", "%s for the answer of a host that has the VIP as well, after a tenure that was not released", s.Probe)
 	preempt := "does not take the VIP from a healthy holder"
 	if s.Preempt {
 		preempt = "takes the VIP from a holder of lower priority"

@@ -6,19 +6,22 @@ import (
 	"testing"
 )
 
-// The reference shows what status prints, and has every command and flag.
+// The reference shows what status and doctor print, and has every command
+// and flag.
 func TestReference(t *testing.T) {
 	b, err := os.ReadFile("../../docs/reference.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(b)
-	sample, err := os.ReadFile("testdata/status-fine.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(text, string(sample)) {
-		t.Error("the sample of status is not what status prints: see testdata/status-fine.txt")
+	for _, name := range []string{"testdata/status-fine.txt", "testdata/doctor.txt"} {
+		sample, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text, string(sample)) {
+			t.Errorf("the sample is not what is printed: see %s", name)
+		}
 	}
 	for _, c := range (&app{}).rootCommand().Commands() {
 		if !strings.Contains(text, "### "+c.Name()) && c.Name() != "version" {

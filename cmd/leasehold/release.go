@@ -24,6 +24,7 @@ const releaseBudget = 5 * time.Second
 type releaseFlags struct {
 	force   bool
 	yes     bool
+	purge   bool
 	timeout time.Duration
 
 	afterStop bool
@@ -43,7 +44,11 @@ With --force the latest tenure in etcd is marked as released as well, so that
 another node takes over at once instead of waiting for the tenure's end. That
 is for a holder whose host is OFF: a host that is still up and has the VIP
 would then be the second one with it. When this host is the holder, its VIPs
-are taken off first and nothing needs to be confirmed.`,
+are taken off first and nothing needs to be confirmed.
+
+With --purge everything of Leasehold is taken off this host, for uninstalling
+it: the VIPs (also those that the configuration names no more), their fences,
+the state for the next start. etcd keeps its keys.`,
 		Args: oneService,
 		RunE: func(c *cobra.Command, args []string) error { return a.release(c.Context(), flags, args) },
 	}
@@ -51,6 +56,7 @@ are taken off first and nothing needs to be confirmed.`,
 	cmd.Flags().BoolVar(&flags.force, "force", false, "mark the latest tenure in etcd as released; only when the holder's host is off")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "with --force: the holder's host is off, do not ask")
 	cmd.Flags().BoolVar(&flags.afterStop, "after-stop", false, "for ExecStopPost= of the unit: only what a daemon that is gone for good has left, but for a pause")
+	cmd.Flags().BoolVar(&flags.purge, "purge", false, "take everything of Leasehold off this host, for uninstalling it: VIPs, fences, state")
 	cmd.Flags().DurationVar(&flags.timeout, "timeout", 10*time.Second, "how long to wait for etcd")
 	return cmd
 }
@@ -62,9 +68,15 @@ func (a *app) release(ctx context.Context, flags releaseFlags, args []string) er
 	if flags.afterStop {
 		return a.releaseAfterStop(ctx, os.Getenv)
 	}
+	if flags.purge && (flags.force || len(args) > 0) {
+		return usagef("release: --purge is for the whole host: without a service, and without --force")
+	}
 	cfg, err := a.load()
 	if err != nil {
 		return err
+	}
+	if flags.purge {
+		return a.purge(ctx, cfg)
 	}
 	if flags.force {
 		svc, err := a.service(cfg, args)

@@ -99,7 +99,7 @@ func (a *app) rootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		a.runCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
-		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.versionCommand(),
+		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return root
 }
