@@ -19,11 +19,10 @@ import (
 
 // Options say what to build.
 type Options struct {
-	Binary   string        // the leasehold binary
-	TTL      time.Duration // default 3s
-	Fence    string        // auto, off or required; default is the daemon's
-	Election time.Duration // of etcd; default Election
-	Extra    string        // more keys of the service in the config
+	Binary string        // the leasehold binary
+	TTL    time.Duration // default 3s
+	Fence  string        // auto, off or required; default is the daemon's
+	Extra  string        // more keys of the service in the config
 }
 
 // Site is the network with everything running on it.
@@ -61,7 +60,7 @@ func hosts() []string { return []string{lab.A, lab.B} }
 func Open(ctx context.Context, l *lab.Lab, o Options) (*Site, error) {
 	s := &Site{Lab: l, TTL: cmp.Or(o.TTL, 3*time.Second), binary: o.Binary, fence: o.Fence, daemons: map[string]*lab.Process{}}
 	var err error
-	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: cmp.Or(o.Election, Election), ExtraArgs: []string{"--pre-vote"}}); err != nil {
+	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: Election, ExtraArgs: []string{"--pre-vote"}}); err != nil {
 		return nil, err
 	}
 	if s.DB, err = l.StartMariaDB(ctx, lab.MariaDBConfig{}); err != nil {

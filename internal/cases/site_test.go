@@ -40,7 +40,7 @@ func TestCasesWithoutFence(t *testing.T) {
 
 // TestCasesBriefTTL are those, and the fence's, at a ttl that only a fence allows.
 func TestCasesBriefTTL(t *testing.T) {
-	runCases(t, Options{TTL: time.Second, Election: 250 * time.Millisecond},
+	runCases(t, Options{TTL: time.Second},
 		pick("N1", "D1", "D5", "M1 holder's mysqld killed", "P2 VIP deleted", "P3 pause 1h, daemon", "P3 the pause ends", "F"))
 }
 
