@@ -3,7 +3,6 @@ package vip
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -26,6 +25,7 @@ type claim struct {
 const (
 	offSource   = 6
 	offType     = 12
+	offARP      = 14
 	offARPMAC   = 22
 	offARPAddr  = 28
 	endARP      = 42
@@ -35,9 +35,11 @@ const (
 	offTarget   = 62
 	endAdvert   = 78
 
-	icmpSolicitation  = 135
 	icmpAdvertisement = 136
 )
+
+// arpHead is how an ARP message for IPv4 over Ethernet begins, RFC 826.
+const arpHead = "\x00\x01\x08\x00\x06\x04"
 
 // openClaims opens a packet socket that receives the claims of others to the
 // addresses on one device, all of one family, and nothing else. Frames that this
@@ -96,6 +98,9 @@ func parseClaim(frame []byte, own net.HardwareAddr, addrs []netip.Addr) (c claim
 	}
 	switch binary.BigEndian.Uint16(frame[offType:]) {
 	case unix.ETH_P_ARP:
+		if !bytes.HasPrefix(frame[offARP:], []byte(arpHead)) {
+			return c, false
+		}
 		c.mac = frame[offARPMAC:offARPAddr]
 		c.addr, _ = netip.AddrFromSlice(frame[offARPAddr : offARPAddr+4])
 	case unix.ETH_P_IPV6:
@@ -123,5 +128,3 @@ func byFamily(specs []Spec, device string) [][]netip.Addr {
 	}
 	return slices.DeleteFunc([][]netip.Addr{v4, v6}, func(a []netip.Addr) bool { return len(a) == 0 })
 }
-
-func (c claim) String() string { return fmt.Sprintf("%s by %s", c.addr, c.mac) }

@@ -1,16 +1,17 @@
 package vip
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"leasehold/internal/boottime"
@@ -24,7 +25,8 @@ const oneClaim = 10 * time.Millisecond
 type listener struct {
 	link    link
 	conns   []*packet.Conn // one per family
-	broken  atomic.Bool    // one of them hears nothing any more
+	closed  atomic.Bool
+	broken  atomic.Bool // a socket hears nothing any more
 	readers sync.WaitGroup
 }
 
@@ -73,7 +75,7 @@ func (s *Set) listen(device string, l link) (*listener, error) {
 		all.conns = append(all.conns, conn)
 		all.readers.Go(func() {
 			err := s.hear(conn, device, l, addrs)
-			if !errors.Is(err, os.ErrClosed) && !errors.Is(err, unix.EBADF) {
+			if !all.closed.Load() {
 				s.log.Warn("claims of other hosts are not heard", "iface", device, "err", err)
 				all.broken.Store(true)
 			}
@@ -94,7 +96,7 @@ func (s *Set) hear(conn *packet.Conn, device string, l link, addrs []netip.Addr)
 		case err != nil:
 			return err
 		}
-		if c, ok := parseClaim(b[:n], l.hardware, addrs); ok {
+		if c, ok := parseClaim(b[:n], l.hardware, addrs); ok && s.foreign(c.mac) {
 			s.claimed(c, device, at)
 		}
 	}
@@ -102,6 +104,7 @@ func (s *Set) hear(conn *packet.Conn, device string, l link, addrs []netip.Addr)
 
 // close ends the reading, and returns when it has ended.
 func (l *listener) close() {
+	l.closed.Store(true)
 	for _, c := range l.conns {
 		_ = c.Close() // nothing is lost with it
 	}
@@ -117,10 +120,19 @@ func (s *Set) claimed(c claim, device string, at boottime.Instant) {
 		s.bookLocked(Claim{At: at, MAC: c.mac.String(), Addr: c.addr, Device: device})
 	}
 	s.mu.Unlock()
-	if !ours {
-		return // what a standby hears is the holder
+	if ours { // else it is the holder whom a standby hears
+		s.republish()
 	}
-	s.republish()
+}
+
+// foreign reports whether a hardware address is none of this host's: with two
+// devices on one segment one hears what the other says.
+func (s *Set) foreign(mac net.HardwareAddr) bool {
+	links, err := s.nl.LinkList()
+	if err != nil {
+		return true // what is not known to be ours is not
+	}
+	return !slices.ContainsFunc(links, func(l netlink.Link) bool { return bytes.Equal(l.Attrs().HardwareAddr, mac) })
 }
 
 // oursLocked reports whether a VIP is this host's: bound by this Set for a time

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"leasehold/internal/boottime"
 	"leasehold/vip/fence"
 )
@@ -57,16 +55,15 @@ func (lifetimesOnly) limit(until boottime.Instant) boottime.Instant { return unt
 // fenceGuard has one fence per VIP. A fence is nil while the VIP's device does
 // not exist: there is nothing to bind it to either.
 type fenceGuard struct {
-	specs []Spec
-	dir   string
-	log   hclog.Logger
+	specs  []Spec
+	config fence.Config // but for what differs by VIP
 
 	mu  sync.Mutex // held while a fence is used: a closed one must not be
 	all []*fence.Fence
 }
 
-func newFenceGuard(specs []Spec, dir string, log hclog.Logger) *fenceGuard {
-	return &fenceGuard{specs: specs, dir: dir, log: log, all: make([]*fence.Fence, len(specs))}
+func newFenceGuard(specs []Spec, c fence.Config) *fenceGuard {
+	return &fenceGuard{specs: specs, config: c, all: make([]*fence.Fence, len(specs))}
 }
 
 // open opens the fences of the VIPs whose device exists and closes those of the
@@ -81,7 +78,9 @@ func (g *fenceGuard) open(r *reading) error {
 			_ = g.all[i].Close() // the device took the programs along
 			g.all[i] = nil
 		case exists && g.all[i] == nil:
-			f, err := fence.Open(fence.Config{Dir: g.dir, Addr: sp.Prefix.Addr(), Device: sp.Device, Log: g.log})
+			c := g.config
+			c.Addr, c.Device = sp.Prefix.Addr(), sp.Device
+			f, err := fence.Open(c)
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,7 @@ const (
 type guarding struct {
 	mode    FenceMode
 	dir     string
+	kind    fence.Kind       // empty: the best that there is
 	why     string           // why there is no fence
 	noGuard string           // why nothing may be bound
 	missing string           // what of the fence is missing
@@ -50,12 +51,13 @@ func (s *Set) chooseGuard(ctx context.Context) {
 		s.useLifetimes(ctx, "turned off")
 		return
 	}
-	g := newFenceGuard(s.specs, s.guarding.dir, s.log)
+	g := newFenceGuard(s.specs, fence.Config{Dir: s.guarding.dir, Kind: s.guarding.kind, Log: s.log})
 	if err = s.openFences(g, r); err == nil {
-		s.useFence(g)
+		s.setGuard(g, "", "")
 		err = s.shutAbsent(r)
 	}
 	if err == nil {
+		s.republish()
 		return
 	}
 	g.close()
@@ -71,18 +73,6 @@ func (s *Set) fenceRefused(ctx context.Context, err error) {
 		s.refuse(err.Error() + "; it is required: fence: auto does without where the ttl is 3 s or more")
 	default:
 		s.useLifetimes(ctx, err.Error())
-	}
-}
-
-// useFence makes g the guard.
-func (s *Set) useFence(g *fenceGuard) {
-	s.setGuard(g, "", "")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, st := range g.fences() {
-		if !st.Claimed {
-			s.claimsSeen[i] = st.ClaimedAt // of an earlier process
-		}
 	}
 }
 
@@ -109,6 +99,11 @@ func (s *Set) setGuard(g guard, why, noGuard string) {
 	s.guard = g
 	s.guarding.why, s.guarding.noGuard, s.guarding.missing = why, noGuard, ""
 	s.guarding.tried = boottime.Now()
+	for i, st := range g.fences() {
+		if !st.Claimed {
+			s.claimsSeen[i] = max(s.claimsSeen[i], st.ClaimedAt) // in an earlier process's time
+		}
+	}
 	s.mu.Unlock()
 	if old != nil && old != g {
 		old.close()
@@ -128,7 +123,7 @@ func (s *Set) setGuard(g guard, why, noGuard string) {
 // addresses that nothing but a fence ends in time.
 func (s *Set) dropFences(ctx context.Context) error {
 	pinned := slices.ContainsFunc(s.specs, func(sp Spec) bool { return fence.Pinned(s.guarding.dir, sp.Prefix.Addr()) })
-	if s.guarding.dir == "" || !pinned {
+	if !pinned {
 		return nil
 	}
 	s.announcer.stop()

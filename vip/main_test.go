@@ -268,24 +268,38 @@ func fencedSet(t testing.TB, dir string, texts ...string) *Set {
 // left is purged with the test: the network namespace lives on.
 func bpffs(t testing.TB) string {
 	t.Helper()
-	needKernel(t)
-	mount := t.TempDir()
-	if err := unix.Mount("bpf", mount, "bpf", 0, ""); err != nil {
-		t.Fatalf("mount a bpffs: %v", err)
-	}
-	dir := mount + "/leasehold"
-	t.Cleanup(func() {
-		if _, err := Purge(dir); err != nil {
-			t.Errorf("Purge(): %v", err)
-		}
-		if err := unix.Unmount(mount, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir, mount := lateBPFFS(t)
+	mount()
 	return dir
 }
 
-// run starts Run, waits for its first reading, and ends it with the test.
+// lateBPFFS is bpffs for a directory on which one is mounted later.
+func lateBPFFS(t testing.TB) (dir string, mount func()) {
+	t.Helper()
+	needKernel(t)
+	at := t.TempDir()
+	mounted := false
+	t.Cleanup(func() {
+		if !mounted {
+			return
+		}
+		if _, err := Purge(at + "/leasehold"); err != nil {
+			t.Errorf("Purge(): %v", err)
+		}
+		if err := unix.Unmount(at, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return at + "/leasehold", func() {
+		t.Helper()
+		if err := unix.Mount("bpf", at, "bpf", 0, ""); err != nil {
+			t.Fatalf("mount a bpffs: %v", err)
+		}
+		mounted = true
+	}
+}
+
+// run starts Run, waits until it hears everything, and ends it with the test.
 func run(t testing.TB, s *Set) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -297,7 +311,7 @@ func run(t testing.TB, s *Set) {
 			t.Errorf("Run() = %v; want nil", err)
 		}
 	})
-	await(t, "first reading", func() bool { return s.State().Known })
+	await(t, "first reading", func() bool { return s.State().Known && s.watching.Load() })
 }
 
 func in(d time.Duration) boottime.Instant { return boottime.Now().Add(d) }

@@ -77,6 +77,7 @@ func (e *ear) close() error {
 type probing struct {
 	senders  map[string]*sender // by device
 	deadline time.Time          // the sockets' clock
+	foreign  func(net.HardwareAddr) bool
 }
 
 // startProbe asks for every VIP: for IPv4 with the ARP probe of RFC 5227 section
@@ -86,7 +87,7 @@ type probing struct {
 func (s *Set) startProbe() (*probing, error) {
 	s.announcer.mu.Lock()
 	defer s.announcer.mu.Unlock()
-	p := &probing{senders: make(map[string]*sender)}
+	p := &probing{senders: make(map[string]*sender), foreign: s.foreign}
 	for _, sp := range s.specs {
 		snd, err := s.senderLocked(sp.Device)
 		if err != nil {
@@ -124,7 +125,7 @@ func (p *probing) wait(ctx context.Context) error {
 	for device, snd := range p.senders {
 		for _, e := range snd.ears {
 			wg.Go(func() {
-				err := e.listen(ctx, device, snd.link, p.deadline)
+				err := p.listen(ctx, e, device, snd.link)
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -152,9 +153,9 @@ func (p *probing) end() {
 	}
 }
 
-// listen waits for a claim until deadline.
-func (e *ear) listen(ctx context.Context, device string, l link, deadline time.Time) error {
-	if err := e.conn.SetReadDeadline(deadline); err != nil {
+// listen waits for a claim until the deadline.
+func (p *probing) listen(ctx context.Context, e *ear, device string, l link) error {
+	if err := e.conn.SetReadDeadline(p.deadline); err != nil {
 		return fmt.Errorf("probe on %s: %w", device, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = e.conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -171,7 +172,7 @@ func (e *ear) listen(ctx context.Context, device string, l link, deadline time.T
 		case err != nil:
 			return fmt.Errorf("probe on %s: %w", device, err)
 		}
-		if c, ok := parseClaim(b[:n], l.hardware, e.addrs); ok {
+		if c, ok := parseClaim(b[:n], l.hardware, e.addrs); ok && p.foreign(c.mac) {
 			return &DuplicateError{Addr: c.addr, Device: device, MAC: c.mac.String()}
 		}
 	}
@@ -211,16 +212,21 @@ func solicitation(own net.HardwareAddr, ip netip.Addr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := make([]byte, 8, 40+len(message)) // RFC 8200 section 3
-	header[0] = 6 << 4
-	binary.BigEndian.PutUint16(header[4:], uint16(len(message)))
-	header[6], header[7] = unix.IPPROTO_ICMPV6, ndp.HopLimit
-	payload := slices.Concat(header, netip.IPv6Unspecified().AsSlice(), group.AsSlice(), message)
 	last := group.As16()
 	return (&ethernet.Frame{
 		Destination: append(net.HardwareAddr{0x33, 0x33}, last[12:]...), // RFC 2464 section 7
 		Source:      own,
 		EtherType:   ethernet.EtherTypeIPv6,
-		Payload:     payload,
+		Payload:     ip6Packet(netip.IPv6Unspecified(), group, message),
 	}).MarshalBinary()
+}
+
+// ip6Packet puts the IPv6 header of neighbour discovery before a message, RFC
+// 8200 section 3.
+func ip6Packet(source, destination netip.Addr, message []byte) []byte {
+	header := make([]byte, 8)
+	header[0] = 6 << 4
+	binary.BigEndian.PutUint16(header[4:], uint16(len(message)))
+	header[6], header[7] = unix.IPPROTO_ICMPV6, ndp.HopLimit
+	return slices.Concat(header, source.AsSlice(), destination.AsSlice(), message)
 }

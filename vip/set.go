@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leasehold/internal/boottime"
+	"leasehold/vip/fence"
 )
 
 // Sentinels that a caller branches on; the text around them says more.
@@ -42,6 +43,8 @@ type Config struct {
 	// host on a LAN that has the address answers within 1 ms.
 	Probe time.Duration
 	Log   hclog.Logger // nil: none
+
+	kind fence.Kind // tests choose one
 }
 
 // A Set is the VIPs of one service. They move together. Its methods may be
@@ -127,7 +130,7 @@ func unguarded(c Config) (*Set, error) {
 		changed:     make(chan struct{}, 1),
 		kernelUntil: make([]boottime.Instant, len(c.VIPs)),
 		bound:       make([]bool, len(c.VIPs)),
-		guarding:    guarding{mode: c.Fence, dir: c.BPFDir},
+		guarding:    guarding{mode: c.Fence, dir: c.BPFDir, kind: c.kind},
 		claimsSeen:  make([]boottime.Instant, len(c.VIPs)),
 	}
 	if s.log == nil {

@@ -26,9 +26,10 @@ const resubscribe = time.Second
 // fails in between is logged and tried again: until then the kernel is read
 // every 5 s.
 func (s *Set) Run(ctx context.Context) error {
-	w := &watcher{specs: s.specs, wake: make(chan struct{}, 1), live: &s.watching, listeners: make(listeners)}
+	w := &watcher{specs: s.specs, wake: make(chan struct{}, 1), listeners: make(listeners)}
 	w.indexes.Store(&[]int32{})
 	defer w.listeners.close()
+	defer s.watching.Store(false)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -87,6 +88,7 @@ func (s *Set) look(ctx context.Context, w *watcher) {
 	}
 	s.tendGuard(ctx)
 	w.listeners.tend(s, r)
+	s.watching.Store(w.live.Load())
 	if replaced := s.tendSenders(r); replaced || (was.Known && !was.LinkUp && st.LinkUp) {
 		s.announceAgain()
 	}
@@ -112,7 +114,7 @@ type watcher struct {
 	specs   []Spec
 	indexes atomic.Pointer[[]int32] // of the devices, as last seen
 	wake    chan struct{}           // one slot
-	live    *atomic.Bool            // it hears of every change
+	live    atomic.Bool             // it hears of every change
 
 	listeners listeners // of the goroutine that reads wake
 }

@@ -11,6 +11,9 @@ import (
 // Pinned reports whether anything is pinned below dir for a VIP, of whatever
 // version. It needs no capability, but the right to look.
 func Pinned(dir string, addr netip.Addr) bool {
+	if dir == "" {
+		return false
+	}
 	_, err := os.Lstat(string(placeOf(dir, addr.Unmap().WithZone(""))))
 	return err == nil
 }

@@ -1,0 +1,190 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"golang.org/x/net/bpf"
+)
+
+// Another host has the VIP: nothing is bound, whatever was there before.
+func TestBindFindsADuplicate(t *testing.T) { eachGuard(t, testBindFindsADuplicate) }
+
+func testBindFindsADuplicate(t *testing.T, newSet setMaker) {
+	for name, c := range map[string]struct{ address, theirs string }{
+		"IPv4": {vip4, vip4 + "/24"},
+		"IPv6": {vip6, vip6 + "/64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := network(t)
+			before := routes(t)
+			s := newSet(t, spec4, spec6)
+			run(t, s)
+			bind(t, s, 30*time.Second)
+			theirs := []string{"addr", "add", c.theirs, "dev", "far0"}
+			if c.address == vip6 {
+				theirs = append(theirs, "nodad")
+			}
+			ip(t, p, theirs...)
+			err := s.Bind(t.Context(), in(30*time.Second), true)
+			var duplicate *DuplicateError
+			if !errors.As(err, &duplicate) {
+				t.Fatalf("Bind() = %v; want a DuplicateError", err)
+			}
+			if want := (DuplicateError{netip.MustParseAddr(c.address), dev, newClient(t, p).mac.String()}); *duplicate != want {
+				t.Errorf("%+v; want %+v", *duplicate, want)
+			}
+			if c := copies(t, spec4, spec6); len(c) != 0 {
+				t.Errorf("copies %v; want none", c)
+			}
+			if f := s.State().Fence; f.Until != 0 {
+				t.Errorf("fence %+v; want it shut", f)
+			}
+			if after := routes(t); after != before {
+				t.Errorf("routes:\n%s\nwant those of before:\n%s", after, before)
+			}
+			theirs[1] = "del"
+			ip(t, p, theirs[:5]...)
+			if err := s.Bind(t.Context(), in(30*time.Second), true); err != nil {
+				t.Errorf("Bind() = %v when the other host had given it up", err)
+			}
+			release(t, s)
+		})
+	}
+}
+
+// Nobody answers: bound after the wait, and what was said before it is no answer.
+func TestProbeWithoutAnAnswer(t *testing.T) { eachGuard(t, testProbeWithoutAnAnswer) }
+
+func testProbeWithoutAnAnswer(t *testing.T, newSet setMaker) {
+	p := network(t)
+	s := newSet(t, spec4, spec6)
+	run(t, s)
+	c := newClient(t, p)
+	c.claim(t, vip4)
+	c.claim(t, vip6)
+	start := time.Now()
+	if err := s.Bind(t.Context(), in(30*time.Second), true); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < defaultProbe {
+		t.Errorf("Bind with a probe took %s; want %s at least", took, defaultProbe)
+	}
+	if !s.State().Bound || !c.answered(t, vip4, patience) || !c.answered(t, vip6, patience) {
+		t.Errorf("State() = %+v; want bound, and answered for", s.State())
+	}
+}
+
+func TestProbeUnderACancelledContext(t *testing.T) { eachGuard(t, testProbeUnderACancelledContext) }
+
+func testProbeUnderACancelledContext(t *testing.T, newSet setMaker) {
+	network(t)
+	s := newSet(t, spec4)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Bind(ctx, in(30*time.Second), true); !errors.Is(err, context.Canceled) {
+		t.Errorf("Bind() = %v; want that it was cancelled", err)
+	}
+	if c := copies(t, spec4); len(c) != 0 {
+		t.Errorf("copies %v; want none", c)
+	}
+}
+
+// The filter in the kernel and the parser agree on what a claim is.
+func TestClaims(t *testing.T) {
+	own := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	other := net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	v4, v6 := netip.MustParseAddr(vip4), netip.MustParseAddr(vip6)
+	third := netip.MustParseAddr("10.20.8.190")
+	message := func(op arp.Operation, sender, target netip.Addr) []byte {
+		m, err := arp.NewPacket(op, other, sender, own, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := arpFrame(other, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	probe := func(mac net.HardwareAddr, a netip.Addr) []byte {
+		f, err := probeFrame(mac, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	changed := func(f []byte, at int, to byte) []byte {
+		f = slices.Clone(f)
+		f[at] = to
+		return f
+	}
+	advert := claimFrames(t, other, vip6)[0]
+	for name, c := range map[string]struct {
+		frame []byte
+		addrs []netip.Addr
+		want  bool
+	}{
+		"gratuitous request":      {claimFrames(t, other, vip4)[0], []netip.Addr{v4}, true},
+		"gratuitous reply":        {claimFrames(t, other, vip4)[1], []netip.Addr{v4}, true},
+		"of the second VIP":       {claimFrames(t, other, vip4)[1], []netip.Addr{third, v4}, true},
+		"request for another":     {message(arp.OperationRequest, v4, third), []netip.Addr{v4}, true},
+		"answer":                  {message(arp.OperationReply, v4, third), []netip.Addr{v4}, true},
+		"of another address":      {claimFrames(t, other, "10.20.8.190")[0], []netip.Addr{v4}, false},
+		"our own":                 {claimFrames(t, own, vip4)[0], []netip.Addr{v4}, false},
+		"question":                {message(arp.OperationRequest, third, v4), []netip.Addr{v4}, false},
+		"probe":                   {probe(other, v4), []netip.Addr{v4}, false},
+		"advertisement":           {advert, []netip.Addr{v6}, true},
+		"of the second IPv6 VIP":  {advert, []netip.Addr{netip.MustParseAddr("fd00:20:8::189"), v6}, true},
+		"of another IPv6 address": {claimFrames(t, other, "fd00:20:8::189")[0], []netip.Addr{v6}, false},
+		"our own advertisement":   {claimFrames(t, own, vip6)[0], []netip.Addr{v6}, false},
+		"solicitation":            {probe(other, v6), []netip.Addr{v6}, false},
+		"from another link":       {changed(advert, offHopLimit, 64), []netip.Addr{v6}, false},
+		"no ICMP":                 {changed(advert, offNext, 17), []netip.Addr{v6}, false},
+		"cut off":                 {advert[:70], []netip.Addr{v6}, false},
+		"ARP cut off":             {claimFrames(t, other, vip4)[0][:30], []netip.Addr{v4}, false},
+		"empty":                   {nil, []netip.Addr{v4}, false},
+	} {
+		raw, err := claimFilter(own, c.addrs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, ok := bpf.Disassemble(raw)
+		if !ok {
+			t.Fatal("the filter cannot be disassembled")
+		}
+		vm, err := bpf.NewVM(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := vm.Run(c.frame); err != nil || (n > 0) != c.want {
+			t.Errorf("%s: the filter passes %d bytes, %v; want passed %v", name, n, err, c.want)
+		}
+		got, ok := parseClaim(c.frame, own, c.addrs)
+		if ok != c.want || (ok && got.mac.String() != other.String()) {
+			t.Errorf("%s: parseClaim() = %v, %v; want %v of %s", name, got, ok, c.want, other)
+		}
+	}
+}
+
+func FuzzParseClaim(f *testing.F) {
+	f.Add([]byte(nil))
+	for _, a := range []string{vip4, vip6} {
+		for _, frame := range claimFrames(f, net.HardwareAddr{2, 0, 0, 0, 0, 2}, a) {
+			f.Add(frame)
+		}
+	}
+	own := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	addrs := []netip.Addr{netip.MustParseAddr(vip4), netip.MustParseAddr(vip6)}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		if c, ok := parseClaim(frame, own, addrs); ok && (!slices.Contains(addrs, c.addr) || slices.Equal(c.mac, own)) {
+			t.Errorf("parseClaim(%x) = %v", frame, c)
+		}
+	})
+}
