@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +14,8 @@ import (
 )
 
 // TestOrdinaryUser runs TestAsUser in a process of user 65534 that has
-// CAP_NET_ADMIN and CAP_NET_RAW and no other capability.
+// CAP_NET_ADMIN and CAP_NET_RAW and no other capability, then with CAP_BPF, then
+// without again.
 func TestOrdinaryUser(t *testing.T) {
 	network(t)
 	b, err := os.ReadFile("/proc/self/uid_map")
@@ -23,16 +25,28 @@ func TestOrdinaryUser(t *testing.T) {
 	if f := strings.Fields(string(b)); len(f) == 3 && f[2] == "1" {
 		t.Skip("this user namespace has one user only; run as root")
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestAsUser$", "-test.v")
-	cmd.Env = append(os.Environ(), inNamespace+"=1", asUser+"=1")
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential:  &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: true},
-		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+	dir := bpffs(t)
+	// The user may write there: what it may lack is CAP_BPF.
+	for at := filepath.Dir(dir); at != os.TempDir() && at != "/"; at = filepath.Dir(at) {
+		if err := os.Chmod(at, 0o777); err != nil {
+			t.Fatal(err)
+		}
 	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("as user 65534: %v\n%s", err, out)
+	for _, as := range []string{"lifetimes", "fence", "doubt"} {
+		caps := []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}
+		if as == "fence" {
+			caps = append(caps, unix.CAP_BPF)
+		}
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestAsUser$", "-test.v")
+		cmd.Env = append(os.Environ(), inNamespace+"=1", asUser+"="+as, asHolder+"="+dir)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Credential:  &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: true},
+			AmbientCaps: caps,
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("as user 65534, %s: %v\n%s", as, err, out)
+		}
 	}
 }
 
@@ -92,7 +106,32 @@ func TestAsUser(t *testing.T) {
 	if err := CheckCapabilities(); err != nil {
 		t.Fatal(err)
 	}
-	s := newSet(t, spec4, spec6)
+	dir := os.Getenv(asHolder)
+	s := open(t, Config{VIPs: specs(t, spec4, spec6), ResetClients: true, Fence: FenceAuto, BPFDir: dir})
+	st := s.State()
+	switch as := os.Getenv(asUser); {
+	case as == "fence" && (st.Fence.Kind == "" || st.NoGuard != ""):
+		t.Errorf("State() = %+v; want a fence", st)
+	case as == "doubt":
+		// The fence of the run before would keep the VIP silent, and cannot be taken
+		// away without CAP_BPF either.
+		if !strings.Contains(st.NoGuard, "release --purge") {
+			t.Errorf("NoGuard = %q; want one that says how the fence is taken away", st.NoGuard)
+		}
+		return
+	case as == "lifetimes":
+		// CAP_BPF is missing: lifetimes do where they may, and the cure is named.
+		if st.NoGuard != "" || !strings.Contains(st.Fence.Why, "CAP_BPF") {
+			t.Errorf("State() = %+v; want lifetimes alone, because of CAP_BPF", st)
+		}
+		required := fencedSet(t, dir, spec4)
+		if why := required.State().NoGuard; !strings.Contains(why, "CAP_BPF") {
+			t.Errorf("NoGuard = %q; want one that names CAP_BPF", why)
+		}
+		if err := required.Bind(t.Context(), in(30*time.Second), false); !errors.Is(err, ErrNoGuard) {
+			t.Errorf("Bind() = %v; want ErrNoGuard", err)
+		}
+	}
 	run(t, s)
 	bind(t, s, 30*time.Second) // writes promote_secondaries
 	if err := s.Announce(t.Context()); err != nil {
