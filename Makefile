@@ -15,7 +15,7 @@ TESTFLAGS ?=
 
 # Packages whose tests boot machines and measure times. They run one after the
 # other, after the rest, so that they do not steal the CPU from each other.
-TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/sdlab)(/|$$)
+TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/chaos|internal/sdlab)(/|$$)
 
 DEMO_CMD  ?= $(GO) run ./internal/cases/demo
 CASES_CMD ?= $(GO) test ./internal/cases -run '^TestCases$$' -v -count=1 -timeout 20m
@@ -54,6 +54,13 @@ cases: setup build ## the operator's cases as one table, with what was measured
 .PHONY: demo
 demo: setup build ## two nodes, an etcd and a VIP that moves, on this machine
 	$(DEMO_CMD)
+
+DURATION ?= 10m
+SEED     ?= 0
+
+.PHONY: chaos
+chaos: setup build ## random faults on the wire, judged from outside (DURATION=10m SEED=n, 0 draws one)
+	$(GO) run ./internal/chaos/leasehold-chaos -binary bin/leasehold -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
 
 .PHONY: bench
 bench: setup ## Leasehold and keepalived side by side, then every benchmark (15 minutes; BENCH_N=10 rounds)

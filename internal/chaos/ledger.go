@@ -1,0 +1,128 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"leasehold/internal/lab"
+)
+
+// Page is what etcd had of the service at one moment.
+type Page struct {
+	At       time.Time
+	Until    time.Time // the last reading that was the same
+	Holder   string    // the host; empty: no holder key
+	Epoch    int64     // of the tenure
+	TTL      time.Duration
+	Released bool // the latest tenure
+	Lease    string
+	Paused   bool
+	Eligible []string // hosts whose member key says so
+}
+
+func (p Page) same(q Page) bool {
+	return p.Holder == q.Holder && p.Epoch == q.Epoch && p.TTL == q.TTL && p.Released == q.Released &&
+		p.Lease == q.Lease && p.Paused == q.Paused && slices.Equal(p.Eligible, q.Eligible)
+}
+
+// ledger follows the service's keys from outside, by linearizable reads at
+// whichever member answers.
+type ledger struct {
+	etcd   *lab.Etcd
+	hosts  map[string]string // by the node's name
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	pages []Page // one for each change
+}
+
+const (
+	serviceKeys = "/leasehold/mysql/"
+	readEvery   = 100 * time.Millisecond
+	readTimeout = 400 * time.Millisecond
+)
+
+func openLedger(etcd *lab.Etcd, hosts map[string]string) *ledger {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &ledger{etcd: etcd, hosts: hosts, cancel: cancel}
+	l.wg.Go(func() { l.follow(ctx) })
+	return l
+}
+
+func (l *ledger) close() {
+	l.cancel()
+	l.wg.Wait()
+}
+
+func (l *ledger) follow(ctx context.Context) {
+	for i := 0; lab.Pass(ctx, readEvery) == nil; {
+		if err := l.read(ctx, members()[i]); err != nil {
+			i = (i + 1) % len(members())
+		}
+	}
+}
+
+func (l *ledger) read(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	keys, err := l.etcd.Read(ctx, host, serviceKeys)
+	if err != nil {
+		return err
+	}
+	p := l.page(keys)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.pages); n == 0 || !p.same(l.pages[n-1]) {
+		l.pages = append(l.pages, p)
+	}
+	l.pages[len(l.pages)-1].Until = p.At
+	return nil
+}
+
+// page reads the keys; what a stranger wrote there counts as nothing.
+func (l *ledger) page(keys []lab.EtcdKey) Page {
+	p := Page{At: time.Now()}
+	for _, k := range keys {
+		name := strings.TrimPrefix(k.Key, serviceKeys)
+		var v struct {
+			Node, TTL, State string
+			Epoch            int64
+			Eligible         bool
+		}
+		_ = json.Unmarshal([]byte(k.Value), &v) // see above
+		switch {
+		case name == "pause":
+			p.Paused = true
+		case name == "holder":
+			p.Holder, p.Lease = l.hosts[v.Node], k.Lease
+			p.TTL, _ = time.ParseDuration(v.TTL)
+		case name == "tenure":
+			p.Epoch, p.Released = v.Epoch, v.State == "released"
+		case strings.HasPrefix(name, "members/") && v.Eligible:
+			p.Eligible = append(p.Eligible, l.hosts[strings.TrimPrefix(name, "members/")])
+		}
+	}
+	slices.Sort(p.Eligible)
+	return p
+}
+
+// now returns the latest reading.
+func (l *ledger) now() Page {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pages) == 0 {
+		return Page{}
+	}
+	return l.pages[len(l.pages)-1]
+}
+
+func (l *ledger) all() []Page {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.pages)
+}
