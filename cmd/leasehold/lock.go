@@ -14,8 +14,9 @@ import (
 )
 
 // lockRunDir makes the run_dir if need be and takes the lock in it, which ends
-// with the process or with Close. The file stays: removing it would let two
-// daemons lock two files of one name. A lock that another has is waited for as
+// with the process or with Close. Only a purge removes the file; who waited for
+// its lock meanwhile makes another, or two daemons would lock two files of one
+// name. A lock that another has is waited for as
 // long as wait: a killed daemon takes a moment to die. The error names the process
 // that has it.
 func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, error) {
@@ -34,6 +35,12 @@ func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, 
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	if removed(f, path) {
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
+		}
+		return lockRunDir(ctx, dir, wait)
+	}
 	err = f.Truncate(0)
 	if err == nil {
 		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
@@ -42,6 +49,16 @@ func lockRunDir(ctx context.Context, dir string, wait time.Duration) (*os.File, 
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// removed reports whether the open file is no longer the one at path.
+func removed(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return true
+	}
+	there, err := os.Lstat(path)
+	return err != nil || !os.SameFile(mine, there)
 }
 
 // errLocked says that another process has the lock.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,4 +69,59 @@ func TestReleaseWhileRunning(t *testing.T) {
 	if code != exitRuntime || !strings.Contains(stderr, "another leasehold runs here") || !strings.Contains(stderr, "systemctl stop leasehold") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
+}
+
+// A purge removes the file that a daemon waits for: the daemon then has the lock
+// on the file that the next one will find.
+func TestLockRemovedWhileWaiting(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	purging, err := lockRunDir(t.Context(), dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		f, err := lockRunDir(t.Context(), dir, time.Minute)
+		if err == nil {
+			defer f.Close()
+			_, err = lockRunDir(t.Context(), dir, 0)
+			if errors.Is(err, errLocked) {
+				err = nil
+			} else {
+				err = fmt.Errorf("a third one: %v; want it kept out", err)
+			}
+		}
+		done <- err
+	}()
+	for opened(t, filepath.Join(dir, lockName)) < 2 {
+		select {
+		case err := <-done:
+			t.Fatalf("did not wait: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := purging.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// opened is how often this process has a file open.
+func opened(t *testing.T, path string) (n int) {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == path { // one may have been closed meanwhile
+			n++
+		}
+	}
+	return n
 }
