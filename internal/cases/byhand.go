@@ -163,7 +163,7 @@ func deletedByHand(ctx context.Context, s *Site) (Measured, error) {
 		return err
 	}, s.answeredBy(ctx, lab.A))
 	m.Took = 0
-	if m.Gap.Length() > removal || m.Path() != "a" {
+	if late(m.Report, removal) || m.Path() != "a" {
 		err = errors.Join(err, fmt.Errorf("%v without service, answered by %s; want at most %v, a", m.Gap.Length(), m.Path(), removal))
 	}
 	announced := false

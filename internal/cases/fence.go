@@ -68,7 +68,7 @@ func foreignClaim(ctx context.Context, s *Site) (Measured, error) {
 	} else {
 		m.Note = fmt.Sprintf("announced again after %s", short(m.Claims[ours].At.Sub(m.From)))
 	}
-	if m.Path() != lab.A || m.Gap.Length() > removal {
+	if m.Path() != lab.A || late(m.Report, removal) {
 		err = errors.Join(err, fmt.Errorf("answered by %s, %v without service; want a, at most %v", m.Path(), m.Gap.Length(), removal))
 	}
 	after, serr := s.loop(ctx, lab.A)
