@@ -78,23 +78,23 @@ func (h Hands) Say(r Role, f Facts) {
 	}
 }
 
-// Do carries out one action. It returns when it is done, or has failed.
+// Do carries out one action. It returns when it is done, or has failed; the error
+// names what was tried.
 func (h Hands) Do(ctx context.Context, f Facts, a Action) error {
-	var err error
 	switch a.Verb {
 	case BindVIP:
-		err = h.Addrs.Bind(ctx, a.Until, a.Probe)
+		return h.Addrs.Bind(ctx, a.Until, a.Probe)
 	case AnnounceVIP:
-		err = h.Addrs.Announce(ctx)
+		return h.Addrs.Announce(ctx)
 	case ExtendVIP:
-		err = h.Addrs.Extend(ctx, a.Until)
+		return h.Addrs.Extend(ctx, a.Until)
 	case DefendVIP:
-		err = h.Addrs.Defend(ctx, a.Until)
+		return h.Addrs.Defend(ctx, a.Until)
 	case RemoveVIP:
-		err = h.Addrs.Release(ctx, a.Until)
+		return h.Addrs.Release(ctx, a.Until)
 	case SweepStrays:
 		h.Log.Warn("copies of the VIP that should not be there are removed", "copies", fmt.Sprint(h.Addrs.State().Copies))
-		err = h.Addrs.Sweep(ctx, true)
+		return h.Addrs.Sweep(ctx, true)
 	case Campaign:
 		h.Elect.Campaign(true)
 	case Withdraw:
@@ -108,9 +108,6 @@ func (h Hands) Do(ctx context.Context, f Facts, a Action) error {
 		h.Elect.Confirm(a.Until)
 	case RestartChecks:
 		h.Checks.Restart()
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.Verb, err)
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func TestLoopRetriesRemoval(t *testing.T) {
 		w.set(func() { w.fail["remove"] = errors.New("device or resource busy") })
 		w.tell(w.healthChanged, func() { w.health.Healthy, w.health.Why = false, "mysqld died" })
 		w.want(did{again, "remove 250ms"})
-		if s := w.loop.Snapshot(); s.Role != "holder" || s.Failing != "remove: device or resource busy" {
+		if s := w.loop.Snapshot(); s.Role != "holder" || s.Failing != "device or resource busy" {
 			t.Errorf("role %s, failing %q; want a holder that says what fails", s.Role, s.Failing)
 		}
 		// Nobody is let in over an address that is still there.
