@@ -41,7 +41,12 @@ type machine struct {
 // bootMachine boots the lab and starts its etcd and its mysqld-standin.
 func bootMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{Lab: sdlab.Start(t, sdlab.Options{}), t: t, vip: netip.MustParseAddr("10.20.8.188")}
+	return bootMachineWith(t, sdlab.Options{})
+}
+
+func bootMachineWith(t *testing.T, o sdlab.Options) *machine {
+	t.Helper()
+	m := &machine{Lab: sdlab.Start(t, o), t: t, vip: netip.MustParseAddr("10.20.8.188")}
 	m.etcd = startEtcd(t, m.Peer, "10.20.8.1", "2379", "2380")
 	m.run("cp", "/bin/sleep", "/usr/bin/mysqld-standin")
 	m.run("systemd-run", "--quiet", "--unit=mysqld-standin", "--service-type=exec", "/usr/bin/mysqld-standin", "infinity")
@@ -173,7 +178,7 @@ func (m *machine) freeze() {
 	before, start := m.tenure(), time.Now()
 	m.signal("STOP")
 	took := m.restarted("2")
-	m.t.Logf("active again %v after SIGSTOP (WatchdogSec is 2s)", took)
+	m.t.Logf("active again %v after SIGSTOP (WatchdogSec is 1.5s)", took)
 	m.await("the VIP", 3*ttl, m.has(true))
 	m.t.Logf("VIP there %v after SIGSTOP", time.Since(start))
 	m.refreshed(time.Now())

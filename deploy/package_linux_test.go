@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestPackage installs, upgrades and removes the package that LEASEHOLD_DEB names,
@@ -35,13 +34,12 @@ func TestPackage(t *testing.T) {
 		t.Logf("version prints %q, package is %s", got, deb)
 	}
 
-	start, before := time.Now(), m.tenure()
-	m.run("dpkg", "--install", "/root/leasehold.deb")
-	m.restarted("1")
-	m.refreshed(time.Now())
-	m.neverGone(start)
-	if got := m.tenure(); got != before {
-		t.Errorf("tenure after the upgrade = %+v, was %+v", got, before)
+	s := openSession(t, m.Lab, m.vip)
+	m.inPlace("dpkg --install", func() { m.run("dpkg", "--install", "/root/leasehold.deb") })
+	s.unharmed(t, "upgrade")
+	pid := m.show("MainPID")
+	if exe := m.run("readlink", "/proc/"+pid+"/exe"); exe != "/usr/bin/leasehold" {
+		t.Errorf("the daemon runs %s after the upgrade", exe)
 	}
 
 	m.run("dpkg", "--purge", "leasehold")
@@ -51,7 +49,9 @@ func TestPackage(t *testing.T) {
 	if got := m.tenure(); got.State != "released" {
 		t.Errorf("tenure after the removal = %+v", got)
 	}
-	if out, err := m.Run(t.Context(), "test", "-e", "/run/leasehold"); err == nil {
-		t.Errorf("/run/leasehold is still there %s", out)
+	for _, path := range []string{"/run/leasehold", "/sys/fs/bpf/leasehold"} {
+		if out, err := m.Run(t.Context(), "test", "-e", path); err == nil {
+			t.Errorf("%s is still there %s", path, out)
+		}
 	}
 }

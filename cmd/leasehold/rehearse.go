@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -95,7 +94,7 @@ func askRehearsal(ctx context.Context, path string, args []string) (rehearsal, e
 	}
 	var r rehearsal
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil || r.Leasehold == "" {
-		return rehearsal{}, errors.Join(fmt.Errorf("%s is not a leasehold that can take over in place: restart the daemon for it", path), err)
+		return rehearsal{}, fmt.Errorf("%s is not a leasehold that can take over in place: restart the daemon for it", path)
 	}
 	return r, nil
 }
