@@ -154,13 +154,28 @@ func (c *clsact) addQdisc(index int) error {
 	}}
 	err := netlink.QdiscAdd(q)
 	if errors.Is(err, unix.EEXIST) {
-		return nil // one that is not clsact has no egress side, and refuses the filter
+		return isClsact(index)
 	}
 	if err != nil {
 		return fmt.Errorf("add a clsact qdisc: %w", err)
 	}
 	if err := os.Mkdir(qdiscMark(filepath.Dir(string(c.place)), index), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
+	}
+	return nil
+}
+
+// isClsact fails when the qdisc that is there has no egress: an ingress qdisc
+// takes egress filters all the same, and runs them on ingress.
+func isClsact(index int) error {
+	all, err := netlink.QdiscList(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}})
+	if err != nil {
+		return fmt.Errorf("list the qdiscs: %w", err)
+	}
+	for _, q := range all {
+		if q.Attrs().LinkIndex == index && q.Attrs().Parent == netlink.HANDLE_CLSACT && q.Type() != "clsact" {
+			return fmt.Errorf("%w: the device has an %s qdisc, which has no egress: replace it by clsact, which does the same and more", ErrRefused, q.Type())
+		}
 	}
 	return nil
 }

@@ -102,6 +102,7 @@ type Fence struct {
 	log      hclog.Logger
 	place    place
 	deadline *deadline
+	fresh    bool                     // made by this Open
 	names    atomic.Pointer[[]string] // of the fenced devices
 	way      atomic.Pointer[Kind]
 
@@ -118,7 +119,7 @@ type Fence struct {
 // everything is pinned; other devices as far as they let us.
 //
 // It fails with ErrRefused or ErrForeign, or when the device does not exist.
-// What it did until then stays, shut.
+// Programs that it attached until then stay, shut.
 func Open(c Config) (*Fence, error) {
 	c.Addr = c.Addr.Unmap().WithZone("")
 	if c.Log == nil {
@@ -132,7 +133,7 @@ func Open(c Config) (*Fence, error) {
 		sour:  make(map[int]bool),
 	}
 	if err := f.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("fence of %s: %w", c.Addr, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("fence of %s: %w", c.Addr, err), f.Close(), f.abandon())
 	}
 	return f, nil
 }
@@ -143,6 +144,9 @@ func (f *Fence) open() error {
 	if !f.cfg.Addr.IsValid() {
 		return errors.New("no address")
 	}
+	if f.cfg.Dir == "" {
+		return fmt.Errorf("%w: no directory for its pins: set bpf_dir to one on a bpffs", ErrRefused)
+	}
 	h, err := survey(f.cfg.Device)
 	if err != nil {
 		return err
@@ -152,9 +156,9 @@ func (f *Fence) open() error {
 	}
 	d, fresh, err := openDeadline(f.place.deadline())
 	if err != nil {
-		return errors.Join(err, f.abandon())
+		return err
 	}
-	f.deadline = d
+	f.deadline, f.fresh = d, fresh
 	if err := f.choose(); err != nil {
 		return err
 	}
@@ -174,10 +178,16 @@ func (f *Fence) open() error {
 	return nil
 }
 
-// abandon removes a directory in which nothing could be pinned.
+// abandon removes what a failed Open made, when it is nothing but an empty place
+// or a deadline that no program reads.
 func (f *Fence) abandon() error {
+	if f.fresh && len(f.parts) == 0 {
+		if err := removePin(f.place.deadline()); err != nil {
+			return err
+		}
+	}
 	if entries, err := os.ReadDir(string(f.place)); err != nil || len(entries) > 0 {
-		return err
+		return nil
 	}
 	return os.Remove(string(f.place))
 }
@@ -245,12 +255,14 @@ func (f *Fence) install(h host) error {
 // fence puts a device's programs in their place, unless they are.
 func (f *Fence) fence(d device, l *loader) error {
 	for _, s := range d.sides() {
-		p, key, err := l.load(d.role, s.egress)
-		if err != nil {
-			return err
-		}
+		want := l.design(d.role, s.egress)
+		key := want.key()
 		if have, ok := f.parts[s]; ok && have.key == key {
 			continue
+		}
+		p, err := l.load(want, key)
+		if err != nil {
+			return err
 		}
 		if err := f.hook.put(s, p.program); err != nil {
 			return err

@@ -213,29 +213,33 @@ func newLoader(addr netip.Addr, m *ebpf.Map, macs [][6]byte) *loader {
 	return &loader{addr: addr, m: m, macs: macs, loaded: make(map[string]loaded)}
 }
 
-func (l *loader) load(r role, egress bool) (loaded, string, error) {
+// design returns what is to be on one side of a device.
+func (l *loader) design(r role, egress bool) design {
 	d := design{addr: l.addr, role: r, egress: egress}
 	if r == roleOwn && !egress {
 		d.own = l.macs
 	}
-	key := d.key()
+	return d
+}
+
+func (l *loader) load(d design, key string) (loaded, error) {
 	if p, ok := l.loaded[key]; ok {
-		return p, key, nil
+		return p, nil
 	}
 	p, err := d.load(l.m)
 	if err != nil {
-		return loaded{}, "", explain(err, "load the program")
+		return loaded{}, explain(err, "load the program")
 	}
 	info, err := p.Info()
 	if err != nil {
-		return loaded{}, "", errors.Join(err, p.Close())
+		return loaded{}, errors.Join(err, p.Close())
 	}
 	id, ok := info.ID()
 	if !ok {
-		return loaded{}, "", errors.Join(fmt.Errorf("%w: the kernel gives its programs no numbers; %s", ErrRefused, needs), p.Close())
+		return loaded{}, errors.Join(fmt.Errorf("%w: the kernel gives its programs no numbers; %s", ErrRefused, needs), p.Close())
 	}
 	l.loaded[key] = loaded{p, id}
-	return l.loaded[key], key, nil
+	return l.loaded[key], nil
 }
 
 func (l *loader) close() {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -28,6 +29,9 @@ const inNamespace = "LEASEHOLD_FENCE_TEST_NETNS"
 // TestMain runs the whole test binary again in fresh namespaces, which take every
 // mount, device, program and filter with them, also after a kill.
 func TestMain(m *testing.M) {
+	if code, ok := child(); ok {
+		os.Exit(code)
+	}
 	if os.Getenv(inNamespace) == "" && os.Geteuid() == 0 {
 		if code, ok := reexec(); ok {
 			os.Exit(code)
@@ -38,9 +42,6 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "make the mounts private: %v\n", err)
 			os.Exit(1)
 		}
-	}
-	if code, ok := child(); ok {
-		os.Exit(code)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -174,7 +175,8 @@ func prefix(a netip.Addr) string {
 func (s *station) addVIP(t testing.TB) {
 	t.Helper()
 	s.run(t, "ip", "addr", "add", prefix(vip4), "dev", dev)
-	s.run(t, "ip", "-6", "addr", "add", prefix(vip6), "dev", dev, "nodad")
+	// Deprecated, or the host might use it as the source of its own requests.
+	s.run(t, "ip", "-6", "addr", "add", prefix(vip6), "dev", dev, "nodad", "preferred_lft", "0")
 	await(t, "local route of the vip", func() bool {
 		return strings.Contains(s.run(t, "ip", "-6", "route", "show", "table", "local"), "local "+vip6.String()+" ")
 	})
@@ -223,6 +225,9 @@ func lan(t testing.TB, n int) []*station {
 		if i > 0 {
 			h.run(t, "ip", "link", "set", "far0", "name", dev)
 		}
+		h.run(t, "ip", "link", "set", dev, "up")
+	}
+	for i, h := range hosts {
 		h.up(t, i)
 	}
 	return hosts
@@ -231,7 +236,6 @@ func lan(t testing.TB, n int) []*station {
 // up gives host i its own addresses.
 func (s *station) up(t testing.TB, i int) {
 	t.Helper()
-	s.run(t, "ip", "link", "set", dev, "up")
 	s.ip4 = netip.AddrFrom4([4]byte{10, 20, 8, byte(50 + i)})
 	s.ip6 = netip.MustParseAddr(fmt.Sprintf("fd00:20:8::%d", 50+i))
 	s.run(t, "ip", "addr", "add", prefix(s.ip4), "dev", dev)
@@ -272,6 +276,8 @@ func bpffs(t testing.TB) string {
 	t.Helper()
 	needKernel(t)
 	at := t.TempDir()
+	// TestOrdinaryUser has to get there.
+	ok(t, os.Chmod(filepath.Dir(at), 0o755))
 	if err := unix.Mount("bpf", at, "bpf", 0, ""); err != nil {
 		t.Fatalf("mount a bpffs: %v", err)
 	}

@@ -84,6 +84,7 @@ func adoptDeadline(p place) (*deadline, error) {
 // stays, and makes it fail with ErrForeign. removed says what went, also then.
 // Where dir does not exist there is nothing to do.
 func Purge(dir string) (removed []string, err error) {
+	dir = filepath.Clean(dir)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -110,11 +111,11 @@ func Purge(dir string) (removed []string, err error) {
 		}
 		errs = append(errs, err)
 	}
-	if err := removeDir(dir); err != nil {
-		errs = append(errs, err)
-	} else {
+	gone, err := removeDir(dir)
+	if gone {
 		removed = append(removed, dir)
 	}
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("purge the fences: %w", err)
 	}
@@ -123,15 +124,15 @@ func Purge(dir string) (removed []string, err error) {
 
 // removeDir removes a directory of ours, unless it is a mount point or something
 // is in it that is not ours.
-func removeDir(dir string) error {
+func removeDir(dir string) (bool, error) {
 	err := os.Remove(dir)
 	switch {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, fs.ErrNotExist):
-		return nil
+		return false, nil
 	case errors.Is(err, unix.ENOTEMPTY):
-		return fmt.Errorf("%w: %s is not empty", ErrForeign, dir)
+		return false, fmt.Errorf("%w: %s is not empty", ErrForeign, dir)
 	}
-	return err
+	return err == nil, err
 }
 
 func purgeVIP(p place, addr netip.Addr) (removed []string, err error) {
@@ -167,7 +168,8 @@ func purgeVIP(p place, addr netip.Addr) (removed []string, err error) {
 		}
 	}
 	if len(errs) == 0 {
-		errs = append(errs, removeDir(string(p)))
+		_, err := removeDir(string(p))
+		errs = append(errs, err)
 	}
 	return removed, errors.Join(errs...)
 }

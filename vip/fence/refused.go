@@ -24,6 +24,9 @@ func explain(err error, op string) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		cause = denied()
+		if errno, ok := errors.AsType[unix.Errno](err); ok {
+			err = errno // the library guesses at RLIMIT_MEMLOCK
+		}
 	case errors.Is(err, unix.ENOSYS):
 		cause = "the kernel has no bpf(2), or a seccomp filter hides it; " + needs
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.E2BIG), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, ebpf.ErrNotSupported):
@@ -92,9 +95,6 @@ func release() string {
 
 // makeDir makes dir, with mode 0700, when it or what it is to be in is a bpffs.
 func makeDir(dir string) error {
-	if dir == "" {
-		return fmt.Errorf("%w: no directory for its pins", ErrRefused)
-	}
 	existing := filepath.Clean(dir)
 	for {
 		_, err := os.Stat(existing)
