@@ -35,10 +35,17 @@ func TestFenceText(t *testing.T) {
 		"no daemon, open":       {gone, "open, 2.1s left (tcx)"},
 		"no daemon, no fence":   {func(f *facts) { gone(f); none(f) }, "no fence: the daemon makes it when it starts"},
 		"no daemon, turned off": {func(f *facts) { gone(f); none(f); f.service.Fence = vip.FenceOff }, "no fence: turned off, lifetimes only, ttl >= 3s"},
-		"refused":               {func(f *facts) { none(f); loop(f, LoopFence{Why: "bpf refused (no CAP_BPF)"}) }, "no fence: bpf refused (no CAP_BPF), lifetimes only, ttl >= 3s"},
-		"refused and needed":    {func(f *facts) { none(f); loop(f, LoopFence{NoGuard: "bpf refused"}) }, "no fence, and this host may not hold without: bpf refused"},
-		"kernel not for this user": {func(f *facts) { f.fences[0] = fenceOf{err: errors.New("permission denied")} },
-			"the daemon says: open, 2.1s left (tcx) (the kernel cannot be read: permission denied)"},
+		"refused":               {func(f *facts) { none(f); loop(f, LoopFence{Why: "fence of 10.20.8.188: no fence: no CAP_BPF"}) }, "no fence: bpf refused (no CAP_BPF), lifetimes only, ttl >= 3s"},
+		"refused and needed":    {func(f *facts) { none(f); loop(f, LoopFence{NoGuard: "fence of 10.20.8.188: no fence: bpf refused"}) }, "no fence, and this host may not hold without: bpf refused"},
+		"kernel not for this user": {
+			func(f *facts) { f.fences[0] = fenceOf{err: errors.New("permission denied")} },
+			"the daemon says: open, 2.1s left (tcx) (the kernel cannot be read: permission denied)",
+		},
+		"refused and needed, said above": {func(f *facts) {
+			none(f)
+			loop(f, LoopFence{NoGuard: "no fence: bpf refused"})
+			f.view.Members[0].Why = "fence of 10.20.8.188: no fence: bpf refused"
+		}, "no fence, and this host may not hold without: see why"},
 		"nobody can be asked": {func(f *facts) { gone(f); f.fences[0] = fenceOf{err: errors.New("permission denied")} }, "cannot be read: permission denied"},
 		"two VIPs alike": {func(f *facts) {
 			f.fences = append(f.fences, fenceOf{addr: netip.MustParseAddr("fd00::188"), state: f.fences[0].state})
@@ -58,8 +65,10 @@ func TestFenceText(t *testing.T) {
 }
 
 func TestClaimsText(t *testing.T) {
-	claim := vip.Claim{Count: 1, At: boottime.Instant(time.Minute), Defended: boottime.Instant(time.Minute + time.Second), MAC: "02:00:00:00:00:0b",
-		Addr: netip.MustParseAddr("10.20.8.188"), Device: "eth0"}
+	claim := vip.Claim{
+		Count: 1, At: boottime.Instant(time.Minute), Defended: boottime.Instant(time.Minute + time.Second), MAC: "02:00:00:00:00:0b",
+		Addr: netip.MustParseAddr("10.20.8.188"), Device: "eth0",
+	}
 	at := func(l LoopClaims) *LoopClaims { return &l }
 	now := boottime.Instant(time.Minute + 3*time.Second)
 	answered := loopClaims(claim, now, testNow)
@@ -73,8 +82,11 @@ func TestClaimsText(t *testing.T) {
 		"answered": {answered, fence.State{}, "1 foreign claim, last 3.0s ago from 02:00:00:00:00:0b on eth0 for 10.20.8.188, answered"},
 		"not yet":  {loopClaims(claim, now, testNow), fence.State{}, "2 foreign claims, last 3.0s ago from 02:00:00:00:00:0b on eth0 for 10.20.8.188, not answered yet"},
 		"long ago": {at(LoopClaims{Count: 1, At: testNow.Add(-time.Hour)}), fence.State{}, "1 foreign claim, last 1h00m ago"},
-		"kernel alone": {nil, fence.State{Claims: 1, ClaimedAt: boottime.Instant(time.Hour - 90*time.Second), ClaimMAC: [6]byte{2, 0, 0, 0, 0, 11}},
-			"1 foreign claim for 10.20.8.188, last 1m30s ago from 02:00:00:00:00:0b"},
+		"kernel alone": {
+			nil,
+			fence.State{Claims: 1, ClaimedAt: boottime.Instant(time.Hour - 90*time.Second), ClaimMAC: [6]byte{2, 0, 0, 0, 0, 11}},
+			"1 foreign claim for 10.20.8.188, last 1m30s ago from 02:00:00:00:00:0b",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := testFacts(t)

@@ -110,7 +110,7 @@ func examine(ctx context.Context, cfg *Config, timeout time.Duration) []Finding 
 	views, etcd := etcdFindings(ctx, cfg, timeout)
 	all := capabilityFindings(cfg, readRights(ctx, pid))
 	all = append(all, kernelFindings()...)
-	all = append(all, fenceFindings(cfg, pid != 0)...)
+	all = append(all, fenceFindings(cfg, daemon)...)
 	all = append(all, deviceFindings(cfg)...)
 	all = append(all, daemonFindings(cfg, daemon, daemonErr)...)
 	all = append(all, etcd...)
@@ -172,10 +172,9 @@ func (r doctorReport) render(w io.Writer, width int) error {
 		}
 	}
 	fails, warns := count(r.Findings, levelFail), count(r.Findings, levelWarn)
-	switch {
-	case fails+warns == 0:
+	if fails+warns == 0 {
 		out.WriteString("\nnothing to do\n")
-	default:
+	} else {
 		fmt.Fprintf(&out, "\n%d broken, %d worth a look\n", fails, warns)
 	}
 	_, err := io.WriteString(w, out.String())

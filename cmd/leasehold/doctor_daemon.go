@@ -50,7 +50,7 @@ func loopFindings(cfg *Config, d *daemonReply) []Finding {
 		case !ok:
 			found = append(found, failure(check, "runs without the service "+s.Name+": it was started with another configuration", "systemctl reload leasehold"))
 		case l.Loop.Fence.NoGuard != "":
-			found = append(found, failure(check, fmt.Sprintf("%s: this host may not hold: %s", s.Name, l.Loop.Fence.NoGuard), "cure what it names; the daemon tries again by itself"))
+			found = append(found, failure(check, fmt.Sprintf("%s: this host may not hold: %s", s.Name, reason(l.Loop.Fence.NoGuard)), "cure what it names; the daemon tries again by itself"))
 		case !l.Loop.Eligible:
 			found = append(found, warning(check, fmt.Sprintf("%s: not eligible: %s", s.Name, l.Loop.EligibleWhy), "cure what it names; the daemon sees it by itself"))
 		case l.Loop.Failing != "":

@@ -18,20 +18,31 @@ import (
 )
 
 // fenceFindings says whether there can be a fence here, and how those are that
-// there are.
-func fenceFindings(cfg *Config, running bool) []Finding {
+// there are. daemon is nil where none answers.
+func fenceFindings(cfg *Config, daemon *daemonReply) []Finding {
 	wish := fenceWish(cfg)
 	if wish == vip.FenceOff {
 		return []Finding{okay("fence", "turned off (fence: off): only the kernel's address lifetimes guard the VIP")}
 	}
 	found := []Finding{bpffsFinding(wish, cfg.BPFDir, isBPFFS), bpfFinding(wish, fence.Probe)}
+	said := count(found, levelOK) < len(found) // why there is none
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if s.Fence == vip.FenceOff {
 			continue
 		}
+		var loop LoopFence
+		if daemon != nil {
+			loop = daemon.Services[s.Name].Loop.Fence
+		}
 		for _, f := range readFences(cfg.BPFDir, s, fence.Read) {
-			found = append(found, pinnedFinding(f, boottime.Now(), running))
+			switch none := errors.Is(f.err, fs.ErrNotExist); {
+			case none && (said || loop.NoGuard != ""): // the daemon's finding says that one
+			case none && loop.Why != "":
+				found = append(found, refusedFinding(f.addr, loop.Why))
+			default:
+				found = append(found, pinnedFinding(f, boottime.Now(), daemon != nil))
+			}
 		}
 	}
 	pinned, err := fence.List(cfg.BPFDir)
@@ -109,6 +120,13 @@ func reason(text string) string {
 		return after
 	}
 	return text
+}
+
+// refusedFinding is about a daemon that has none where this command could: it
+// has fewer rights.
+func refusedFinding(addr netip.Addr, why string) Finding {
+	return withoutFence(vip.FenceAuto, "fence", fmt.Sprintf("of %s: the kernel refuses it to the daemon: %s", addr, reason(why)),
+		"cure what it names, in the unit as a rule; the daemon tries again every 5s")
 }
 
 func pinnedFinding(f fenceOf, now boottime.Instant, running bool) Finding {

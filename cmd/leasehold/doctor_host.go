@@ -72,11 +72,12 @@ func capabilities() []capability {
 func fenceWish(cfg *Config) vip.FenceMode {
 	wish := vip.FenceOff
 	for i := range cfg.Services {
-		switch mode := cfg.Services[i].vipConfig(cfg, nil).Fence; {
-		case mode == vip.FenceRequired:
+		switch mode := cfg.Services[i].vipConfig(cfg, nil).Fence; mode {
+		case vip.FenceRequired:
 			return mode
-		case mode == vip.FenceAuto:
+		case vip.FenceAuto:
 			wish = mode
+		case vip.FenceOff:
 		}
 	}
 	return wish

@@ -108,7 +108,7 @@ func names(conf string, a netip.Addr) bool {
 		if i := strings.IndexAny(line, "#!"); i >= 0 { // keepalived.conf(5)
 			line = line[:i]
 		}
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			text, _, _ := strings.Cut(strings.Trim(word, `{}"`), "/")
 			if got, err := netip.ParseAddr(text); err == nil && got == a {
 				return true

@@ -122,6 +122,7 @@ func TestDoctorFence(t *testing.T) {
 	expect(t, pinned(fence.State{}, unix.EACCES, true), levelWarn, "sudo")
 	expect(t, pinned(fence.State{}, unix.EIO, true), levelFail, "input/output error")
 
+	expect(t, refusedFinding(addr, "fence of 10.20.8.188: no fence: missing CAP_BPF"), levelWarn, "to the daemon: missing CAP_BPF: only", "unit")
 	left := leftFindings(parsed(t, "ttl: 3s"), []netip.Addr{addr, netip.MustParseAddr("10.20.8.77")})
 	if len(left) != 1 {
 		t.Fatalf("got %v", left)

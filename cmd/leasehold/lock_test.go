@@ -88,7 +88,7 @@ func TestLockRemovedWhileWaiting(t *testing.T) {
 			if errors.Is(err, errLocked) {
 				err = nil
 			} else {
-				err = fmt.Errorf("a third one: %v; want it kept out", err)
+				err = fmt.Errorf("a third one: %w; want it kept out", err)
 			}
 		}
 		done <- err

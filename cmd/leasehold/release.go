@@ -120,7 +120,7 @@ func (a *app) releaseService(ctx context.Context, cfg *Config, s *Service) error
 	if err != nil {
 		return err
 	}
-	set, err := vip.New(s.vipConfig(cfg, hclog.NewNullLogger()))
+	set, err := vip.New(s.vipConfig(cfg, hclog.NewNullLogger())) //nolint:contextcheck // it takes none: a fence is made whole, or not at all
 	if err != nil {
 		return err
 	}

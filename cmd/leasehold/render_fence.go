@@ -31,12 +31,21 @@ func (s ServiceStatus) fenceText() string {
 		return "cannot be read: " + f.Error
 	case f.Mode == vip.FenceOff.String():
 		return noFence("turned off")
+	case d.OK && d.Loop.Fence.Why == "turned off":
+		return noFence("turned off, as the daemon was started")
+	case d.OK && d.Loop.Fence.NoGuard != "" && s.saysWhy(reason(d.Loop.Fence.NoGuard)):
+		return "no fence, and this host may not hold without: see why"
 	case d.OK && d.Loop.Fence.NoGuard != "":
-		return "no fence, and this host may not hold without: " + d.Loop.Fence.NoGuard
+		return "no fence, and this host may not hold without: " + reason(d.Loop.Fence.NoGuard)
 	case d.OK && d.Loop.Fence.Why != "":
-		return noFence(d.Loop.Fence.Why)
+		return noFence("bpf refused (" + reason(d.Loop.Fence.Why) + ")")
 	}
 	return "no fence: the daemon makes it when it starts"
+}
+
+// saysWhy reports whether the line of this host has a reason already.
+func (s ServiceStatus) saysWhy(reason string) bool {
+	return slices.ContainsFunc(s.Members, func(m MemberStatus) bool { return m.Here && strings.Contains(m.Why, reason) })
 }
 
 // noFence says what guards instead.

@@ -142,7 +142,7 @@ func TestStatusTable(t *testing.T) {
 		"no-fence": {exitFine, func(f *facts) {
 			f.fences[0] = fenceOf{addr: f.fences[0].addr, err: fs.ErrNotExist}
 			d := f.daemon.Services["mysql"]
-			d.Loop.Fence = LoopFence{Why: "bpf refused (/sys/fs/bpf is not a bpffs; mount -t bpf bpf /sys/fs/bpf)"}
+			d.Loop.Fence = LoopFence{Why: "fence of 10.20.8.188: no fence: /sys/fs/bpf/leasehold is not on a bpffs: mount -t bpf bpf /sys/fs/bpf"}
 			f.daemon.Services["mysql"] = d
 		}},
 		"holder-elsewhere-vip-here": {exitWrong, func(f *facts) {
