@@ -19,6 +19,7 @@ type FailoverOptions struct {
 	TTLs                []time.Duration // of the services; default 500 ms, 1 s, 3 s
 	Rounds              int             // per fault, default 30
 	Election, Heartbeat time.Duration   // etcd's; default 250 ms and 50 ms
+	Faults              []string        // by their names; default all
 	Every               int             // print the table after so many rounds; default 5
 	Log                 io.Writer       // a line per fault; default none
 	Out                 io.Writer       // the table, as far as it is known; default none
@@ -128,6 +129,9 @@ func (r *FailoverResult) lap(ctx context.Context, s *stand, i int) (err error) {
 		}
 	}
 	for _, b := range blows() {
+		if len(r.Faults) > 0 && !slices.Contains(r.Faults, b.name) {
+			continue
+		}
 		one := shot{leader: "any"}
 		if b.leader {
 			one.leader = []string{lab.A, lab.B, lab.C}[i%3]

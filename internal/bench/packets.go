@@ -64,8 +64,9 @@ func fencings() []fencing {
 
 // sample is one measurement.
 type sample struct {
-	rtt  time.Duration // of an echo, the median
-	send time.Duration // per datagram, delivered to a socket of the far end
+	built time.Duration // to put the fences up
+	rtt   time.Duration // of an echo, the median
+	send  time.Duration // per datagram, delivered to a socket of the far end
 }
 
 // Packets measures what the fence costs each packet, on a pair of network
@@ -203,19 +204,26 @@ func (p *pair) close() error {
 
 // measure builds the fences, measures, and takes them away again.
 func (p *pair) measure(f fencing) (s sample, err error) {
+	from := time.Now()
 	if err := p.Do(lab.A, func() error { return p.build(f) }); err != nil {
 		return s, fmt.Errorf("build the fence: %w", err)
 	}
+	s.built = time.Since(from)
 	defer func() {
 		err = errors.Join(err, p.Do(lab.A, func() error {
 			_, err := fence.Purge(p.dir)
 			return err
 		}))
 	}()
-	if s.rtt, err = p.ping(); err != nil {
-		return s, err
-	}
-	s.send, err = p.flood()
+	done := make(chan error)
+	go func() {
+		ahead()
+		var pingErr, floodErr error
+		s.rtt, pingErr = p.ping()
+		s.send, floodErr = p.flood()
+		done <- errors.Join(pingErr, floodErr)
+	}()
+	err = <-done
 	return s, err
 }
 

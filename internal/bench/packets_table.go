@@ -16,11 +16,12 @@ type PacketResult struct {
 
 // Print writes the table for people, and then as lines of Markdown.
 func (r *PacketResult) Print(w io.Writer) {
-	cells := [][]string{{"fence", "ICMP round trip, µs", "more than none, ns", "UDP datagram, µs", "more than none, ns"}}
+	cells := [][]string{{"fence", "put up, ms", "ICMP round trip, µs", "more than none, ns", "UDP datagram, µs", "more than none, ns"}}
 	rtt := func(s sample) time.Duration { return s.rtt }
 	send := func(s sample) time.Duration { return s.send }
 	for i, f := range fencings() {
-		line := []string{f.name}
+		built := pick(r.samples[i], func(s sample) time.Duration { return s.built })
+		line := []string{f.name, fmt.Sprintf("%.1f", ms(median(built)))}
 		for _, of := range []func(sample) time.Duration{rtt, send} {
 			line = append(line, microseconds(pick(r.samples[i], of)), "")
 			if i > 0 {

@@ -22,6 +22,7 @@ type QuietOptions struct {
 	Phases              []string        // see Phases; default all
 	Ways                []string        // how the daemons are scheduled, see Ways; default as the unit does
 	Election, Heartbeat time.Duration   // etcd's; default 250 ms and 50 ms
+	EtcdNice            int             // the nice value of etcd's members
 	Log                 io.Writer       // a line per event; default none
 	Out                 io.Writer       // the table, as far as it is known; default none
 }
@@ -107,6 +108,7 @@ func (r *QuietResult) way(ctx context.Context, way string, each time.Duration) (
 	}()
 	s, err := openStand(ctx, l, standConfig{
 		binary: r.Binary, launch: launches()[way], ttls: r.TTLs, election: r.Election, heartbeat: r.Heartbeat,
+		etcdNice: r.EtcdNice,
 	})
 	if err != nil {
 		return err
@@ -171,7 +173,7 @@ func (r *QuietResult) phase(ctx context.Context, s *stand, way, phase string, d 
 	}
 	if !still {
 		for _, h := range hosts() {
-			fmt.Fprintf(r.Log, "--- what the daemon on host %s wrote last:\n%s\n", h, s.ours[h].Tail(20))
+			fmt.Fprintf(r.Log, "--- what the daemon on host %s wrote last:\n%s\n", h, s.ours[h].Tail(6))
 		}
 	}
 	return context.Cause(ctx)

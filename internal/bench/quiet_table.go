@@ -49,8 +49,8 @@ func (r *QuietResult) Print(w io.Writer) {
 		})
 	}
 	writeTable(w, cells)
-	fmt.Fprintf(w, "\n%s\netcd: election timeout %v, heartbeat %v, three members on hosts a, b, c, nice 0.\n%s\n\n",
-		quietNotes, r.Election, r.Heartbeat, r.machine)
+	fmt.Fprintf(w, "\n%s\netcd: election timeout %v, heartbeat %v, three members on hosts a, b, c, nice %d.\n%s\n\n",
+		quietNotes, r.Election, r.Heartbeat, r.EtcdNice, r.machine)
 	writeMarkdown(w, cells)
 }
 

@@ -81,11 +81,7 @@ func mapPinned(path string) ([]byte, error) {
 // deadlines themselves need no such haste, when they come does.
 func (a *armedLog) run() {
 	defer close(a.done)
-	runtime.LockOSThread() // until the goroutine ends, and the thread with it
-	// EPERM: then the times are as good as the machine is idle.
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 2, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
-	}, 0)
+	ahead()
 	pause := unix.NsecToTimespec(int64(time.Millisecond))
 	for !a.quit.Load() {
 		for _, w := range a.words {
@@ -99,6 +95,17 @@ func (a *armedLog) run() {
 		}
 		_ = unix.Nanosleep(&pause, nil) // EINTR: sooner
 	}
+}
+
+// ahead lets the calling goroutine run ahead of everything else that wants to,
+// until it ends, and its thread with it. See sched(7); the flag keeps threads that
+// the runtime may start from this one ordinary.
+func ahead() {
+	runtime.LockOSThread()
+	// EPERM: then the times are as good as the machine is idle.
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 2, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
+	}, 0)
 }
 
 // stop ends it and returns what was seen of each VIP, by its number.

@@ -56,6 +56,7 @@ type standConfig struct {
 	ttls                []time.Duration // a VIP of Leasehold each
 	keepalived          bool            // two more VIPs, see theirVIPs
 	election, heartbeat time.Duration   // etcd's
+	etcdNice            int
 }
 
 // vip returns one of the addresses of the test network that no host has.
@@ -96,9 +97,15 @@ func openStand(ctx context.Context, l *lab.Lab, c standConfig) (*stand, error) {
 		}
 		s.vips = append(s.vips, theirVIPs()...)
 	}
+	etcd, err := niceEtcd(l, c.etcdNice)
+	if err != nil {
+		return nil, err
+	}
 	// pre-vote is the default since etcd 3.5: a member that returns then does not
 	// make the leader step down.
-	s.etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: c.election, Heartbeat: c.heartbeat, ExtraArgs: []string{"--pre-vote"}})
+	s.etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{
+		Binary: etcd, Election: c.election, Heartbeat: c.heartbeat, ExtraArgs: []string{"--pre-vote"},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +130,20 @@ func openStand(ctx context.Context, l *lab.Lab, c standConfig) (*stand, error) {
 		}
 	}
 	return s, nil
+}
+
+// niceEtcd writes a script that starts etcd with a nice value.
+func niceEtcd(l *lab.Lab, value int) (string, error) {
+	etcd, err := findProgram("etcd")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(l.Dir(), "etcd")
+	text := fmt.Sprintf("#!/bin/sh\nexec nice -n %d '%s' \"$@\"\n", value, etcd)
+	if err := os.WriteFile(file, []byte(text), 0o700); err != nil {
+		return "", fmt.Errorf("write the script that starts etcd: %w", err)
+	}
+	return file, nil
 }
 
 // configure writes the configs of both daemons of a host. Host a is preferred by

@@ -12,6 +12,7 @@ import (
 
 	"leasehold/internal/cases"
 	"leasehold/internal/lab"
+	"leasehold/vip/fence"
 )
 
 // generous is the limit for what is waited for and not measured.
@@ -79,7 +80,27 @@ func ended(ctx context.Context, p *lab.Process) error {
 // leasehold is the site of the operators' cases as it is.
 type leasehold struct{ *cases.Site }
 
-func (s *leasehold) Stop(ctx context.Context) error { return stop(ctx, s, s.Site) }
+// Stop takes the fences away too, which a daemon leaves shut: behind them nobody
+// else could have the VIP.
+func (s *leasehold) Stop(ctx context.Context) error {
+	if err := stop(ctx, s, s.Site); err != nil {
+		return err
+	}
+	for _, h := range hosts() {
+		dir, err := s.BPFDir(h)
+		if err != nil {
+			return err
+		}
+		err = s.Do(h, func() error {
+			_, err := fence.Purge(dir)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (s *leasehold) Switchover() func(context.Context) error {
 	return func(ctx context.Context) error {
@@ -161,17 +182,7 @@ func (k *keepalived) start(host string) error {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write keepalived.conf of host %s: %w", host, err)
 	}
-	// A killed keepalived leaves them, and does not start again as long as nobody
-	// has waited for the child that it leaves too, as in a container.
-	pidfile, vrrpPidfile := filepath.Join(dir, "keepalived.pid"), filepath.Join(dir, "vrrp.pid")
-	for _, f := range []string{pidfile, vrrpPidfile} {
-		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("remove what a killed keepalived left: %w", err)
-		}
-	}
-	p, err := k.site.Start(host, "keepalived", nil, k.self, relayCommand, k.relay.path, k.program,
-		"--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", file,
-		"--pid", pidfile, "--vrrp_pid", vrrpPidfile)
+	p, err := startKeepalived(k.site.Lab, host, k.self, relayCommand, k.relay.path, k.program)
 	if err != nil {
 		return err
 	}

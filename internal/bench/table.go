@@ -20,14 +20,14 @@ type Result struct {
 	machine    string
 }
 
-// Err says that two hosts had the VIP at once under Leasehold, which must not
+// Err says that two hosts answered for the VIP under Leasehold, which must not
 // be. Times do not fail a run.
 func (r *Result) Err() error {
 	var errs []error
 	ours := r.contenders[0]
 	for _, f := range faults() {
 		if n := twice(ours.faults[f.name]); n > 0 {
-			errs = append(errs, fmt.Errorf("%s: %s: two hosts had the VIP in %d of %d rounds", ours.name, f.name, n, r.Rounds))
+			errs = append(errs, fmt.Errorf("%s: %s: two hosts answered in %d of %d rounds", ours.name, f.name, n, r.Rounds))
 		}
 	}
 	return errors.Join(errs...)
@@ -49,7 +49,7 @@ func (r *Result) Print(w io.Writer) {
 	for _, f := range faults() {
 		row(f.name, func(c *contender) string { return spread(c.faults[f.name]) }, f.target.verdict(r.contenders[0].faults[f.name]))
 	}
-	fmt.Fprint(w, "\n* Rounds in which two hosts had the VIP at once\n\n")
+	fmt.Fprint(w, "\n* Rounds in which two hosts answered\n\n")
 	row("fault", header, "")
 	for _, f := range faults() {
 		row(f.name, func(c *contender) string { return doubles(c.faults[f.name]) }, "")

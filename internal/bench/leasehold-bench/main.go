@@ -163,6 +163,7 @@ func quiet(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.Func("ways", "how the daemons are scheduled, of "+strings.Join(bench.Ways(), ",")+" (default the first, as the unit does)", list(&o.Ways))
 	f.DurationVar(&o.Election, "election", 250*time.Millisecond, "etcd's election timeout")
 	f.DurationVar(&o.Heartbeat, "heartbeat", 50*time.Millisecond, "etcd's heartbeat interval")
+	f.IntVar(&o.EtcdNice, "etcd-nice", 0, "the nice value of etcd's members")
 	if err := parse(f, args, stderr); err != nil {
 		return err
 	}
