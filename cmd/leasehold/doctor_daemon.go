@@ -33,7 +33,7 @@ func daemonFinding(d *daemonReply, err error) Finding {
 	case errors.Is(err, errNoDaemon):
 		return warning(check, "not running: this host cannot take the VIP", "systemctl enable --now leasehold")
 	case err != nil:
-		return warning(check, "does not answer: "+err.Error(), "see journalctl -u leasehold")
+		return warning(check, err.Error(), "see journalctl -u leasehold")
 	case d.Version != versionText():
 		return warning(check, fmt.Sprintf("pid %d runs version %s, and this command is %s", d.PID, d.Version, versionText()), "systemctl restart leasehold, or tell it to take up the new binary: kill -USR2 its pid")
 	}

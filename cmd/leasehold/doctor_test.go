@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func TestDoctorDaemon(t *testing.T) {
 	expect(t, daemonFinding(&daemonReply{PID: 7, Version: versionText()}, nil), levelOK, "pid 7")
 	expect(t, daemonFinding(&daemonReply{PID: 7, Version: "0.1"}, nil), levelWarn, "runs version 0.1")
 	expect(t, daemonFinding(nil, errNoDaemon), levelWarn, "not running", "systemctl enable --now")
-	expect(t, daemonFinding(nil, errors.New("timeout")), levelWarn, "does not answer: timeout")
+	expect(t, daemonFinding(nil, daemonProblem("/x", context.DeadlineExceeded)), levelWarn, "does not answer within 2s", "journalctl")
 
 	cfg := parsed(t, "ttl: 3s")
 	loop := func(l LoopStatus) []Finding {

@@ -128,6 +128,8 @@ func daemonProblem(path string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist), isRefused(err):
 		return errNoDaemon
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("does not answer within %s: it hangs or is frozen, and the fence or the address's lifetime ends its tenure", socketTimeout)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s is not for this user; use sudo, or join the group that owns it", path)
 	}
