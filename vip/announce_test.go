@@ -2,7 +2,6 @@ package vip
 
 import (
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
@@ -132,60 +131,5 @@ func TestSchedule(t *testing.T) {
 		if _, err := bad.withDefaults(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
-	}
-}
-
-// BenchmarkBindAnnounce measures from Bind to the first gratuitous ARP at the
-// peer, with Run running: median and worst.
-func BenchmarkBindAnnounce(b *testing.B) {
-	p := network(b)
-	s := newSet(b, spec4)
-	run(b, s)
-	frames := capture(b, p)
-	var took []time.Duration
-	for b.Loop() {
-		start, n := time.Now(), len(frames.all())
-		if err := s.Bind(b.Context(), in(60*time.Second), false); err != nil {
-			b.Fatal(err)
-		}
-		if err := s.Announce(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		await(b, "the frame", func() bool { return len(frames.all()) > n })
-		took = append(took, frames.all()[n].at.Sub(start))
-		release(b, s)
-		await(b, "both frames", func() bool { return len(frames.all()) > n+1 })
-		b.StartTimer()
-	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "median-µs")
-	b.ReportMetric(float64(took[len(took)*95/100].Microseconds()), "p95-µs")
-	b.ReportMetric(float64(took[len(took)-1].Microseconds()), "max-µs")
-}
-
-// BenchmarkExtend measures one refresh of one VIP, the two readings included.
-func BenchmarkExtend(b *testing.B) {
-	network(b)
-	s := newSet(b, spec4)
-	run(b, s)
-	bind(b, s, time.Minute)
-	for b.Loop() {
-		if err := s.Extend(b.Context(), in(time.Minute)); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkRelease measures a release without sessions.
-func BenchmarkRelease(b *testing.B) {
-	network(b)
-	s := newSet(b, spec4)
-	run(b, s)
-	for b.Loop() {
-		b.StopTimer()
-		bind(b, s, time.Minute)
-		b.StartTimer()
-		release(b, s)
 	}
 }

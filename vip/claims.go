@@ -117,7 +117,7 @@ func (s *Set) claimed(c claim, device string, at boottime.Instant) {
 	s.mu.Lock()
 	ours := i >= 0 && s.oursLocked(i, at)
 	if ours {
-		s.bookLocked(Claim{At: at, MAC: c.mac.String(), Addr: c.addr, Device: device})
+		s.hearLocked(Claim{At: at, MAC: c.mac.String(), Addr: c.addr, Device: device})
 	}
 	s.mu.Unlock()
 	if ours { // else it is the holder whom a standby hears
@@ -145,14 +145,27 @@ func (s *Set) oursLocked(i int, now boottime.Instant) bool {
 	return states != nil && (states[i].Claimed || now < states[i].Until)
 }
 
-// bookFencesLocked notes the claims that shut a fence. They are the same that
-// the listeners hear, but no listener may have been there.
+// hearLocked books a claim that a listener heard. Frames of one announcement are
+// one claim.
+func (s *Set) hearLocked(c Claim) {
+	last := s.heard
+	c.Count = last.Count
+	if c.Count == 0 || c.At.Sub(last.At) >= oneClaim || c.Addr != last.Addr || c.MAC != last.MAC {
+		c.Count++
+	}
+	s.heard = c
+	s.bookLocked(c)
+}
+
+// bookFencesLocked books the claims that shut a fence. A listener hears the same
+// ones, if it is there.
 func (s *Set) bookFencesLocked() {
 	for i, st := range s.guard.fences() {
 		if st.ClaimedAt <= s.claimsSeen[i] {
 			continue
 		}
 		s.claimsSeen[i] = st.ClaimedAt
+		s.fenceClaims++
 		s.bookLocked(Claim{
 			At:     st.ClaimedAt,
 			MAC:    net.HardwareAddr(st.ClaimMAC[:]).String(),
@@ -162,15 +175,16 @@ func (s *Set) bookFencesLocked() {
 	}
 }
 
-// bookLocked notes a claim. Frames of one announcement are one.
+// bookLocked makes c the last claim, unless a later one is.
 func (s *Set) bookLocked(c Claim) {
 	last := s.claim
-	c.Count, c.Defended = last.Count, last.Defended
-	if apart := c.At.Sub(last.At).Abs(); last.Count == 0 || apart >= oneClaim || c.Addr != last.Addr || c.MAC != last.MAC {
-		c.Count++
+	if c.At < last.At {
+		c.At, c.MAC, c.Addr, c.Device = last.At, last.MAC, last.Addr, last.Device
+	}
+	c.Count, c.Defended = max(s.heard.Count, s.fenceClaims), last.Defended
+	if c.Count > last.Count {
 		s.log.Warn("another host claims the vip", "vip", c.Addr, "iface", c.Device, "mac", c.MAC, "claims", c.Count)
 	}
-	c.At = max(c.At, last.At)
 	s.claim = c
 }
 

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"leasehold/internal/boottime"
 	"leasehold/vip/fence"
@@ -47,8 +44,10 @@ func (s *Set) chooseGuard(ctx context.Context) {
 		s.refuse("the kernel cannot be read: " + err.Error())
 		return
 	}
+	// Where nothing is pinned, what is bound was bound without a fence.
+	behind := s.pinned()
 	if s.guarding.mode == FenceOff {
-		s.useLifetimes(ctx, "turned off")
+		s.useLifetimes(ctx, "turned off", behind)
 		return
 	}
 	g := newFenceGuard(s.specs, fence.Config{Dir: s.guarding.dir, Kind: s.guarding.kind, Log: s.log})
@@ -61,27 +60,32 @@ func (s *Set) chooseGuard(ctx context.Context) {
 		return
 	}
 	g.close()
-	s.fenceRefused(ctx, err)
+	s.fenceRefused(ctx, err, behind)
 }
 
-// fenceRefused is what is done without a fence.
-func (s *Set) fenceRefused(ctx context.Context, err error) {
+// pinned reports whether a fence of one of the VIPs is.
+func (s *Set) pinned() bool {
+	return slices.ContainsFunc(s.specs, func(sp Spec) bool { return fence.Pinned(s.guarding.dir, sp.Prefix.Addr()) })
+}
+
+// fenceRefused is what is done without a fence. behind says whether VIPs may be
+// there that were bound behind one.
+func (s *Set) fenceRefused(ctx context.Context, err error, behind bool) {
 	switch {
 	case errors.Is(err, fence.ErrForeign):
 		s.refuse(err.Error()) // whatever it is may let through what it likes
 	case s.guarding.mode == FenceRequired:
 		s.refuse(err.Error() + "; it is required: fence: auto does without where the ttl is 3 s or more")
 	default:
-		s.useLifetimes(ctx, err.Error())
+		s.useLifetimes(ctx, err.Error(), behind)
 	}
 }
 
-// useLifetimes goes on without a fence. One that is pinned, of an earlier run,
-// would keep the VIPs silent for ever: it goes, after the addresses that it
-// guards.
-func (s *Set) useLifetimes(ctx context.Context, why string) {
-	if err := s.dropFences(ctx); err != nil {
-		s.refuse(fmt.Sprintf("no fence (%s), and one of an earlier run is in the way: %v; leasehold release --purge as root takes it away", why, err))
+// useLifetimes goes on without a fence. What is pinned of one would keep the VIPs
+// silent for ever: it goes, after the addresses that nothing but it ends in time.
+func (s *Set) useLifetimes(ctx context.Context, why string, behind bool) {
+	if err := s.dropFences(ctx, behind); err != nil {
+		s.refuse(fmt.Sprintf("no fence (%s), and what is left of one is in the way: %v; leasehold release --purge as root takes it away", why, err))
 		return
 	}
 	s.setGuard(lifetimesOnly{}, why, "")
@@ -105,9 +109,7 @@ func (s *Set) setGuard(g guard, why, noGuard string) {
 		}
 	}
 	s.mu.Unlock()
-	if old != nil && old != g {
-		old.close()
-	}
+	old.close()
 	switch {
 	case noGuard != "" && noGuard != was.noGuard:
 		s.log.Error("nothing is bound without a guard", "err", noGuard)
@@ -119,20 +121,21 @@ func (s *Set) setGuard(g guard, why, noGuard string) {
 	s.republish()
 }
 
-// dropFences takes away the fences of the VIPs that are pinned, and first the
-// addresses that nothing but a fence ends in time.
-func (s *Set) dropFences(ctx context.Context) error {
-	pinned := slices.ContainsFunc(s.specs, func(sp Spec) bool { return fence.Pinned(s.guarding.dir, sp.Prefix.Addr()) })
-	if !pinned {
-		return nil
-	}
-	s.announcer.stop()
-	s.setLease(0)
-	if err := (pinnedGuard{specs: s.specs, dir: s.guarding.dir}).shut(); err != nil {
-		s.log.Debug("fence not shut before it is removed", "err", err)
-	}
-	if err := s.clear(ctx, func(found) bool { return true }); err != nil {
-		return err
+// dropFences takes away the fences of the VIPs that are pinned; where VIPs may
+// be behind them, after those.
+func (s *Set) dropFences(ctx context.Context, behind bool) error {
+	if behind {
+		s.announcer.stop()
+		s.setLease(0)
+		if err := (pinnedGuard{specs: s.specs, dir: s.guarding.dir}).shut(); err != nil {
+			s.log.Debug("fence not shut before it is removed", "err", err)
+		}
+		if err := s.clear(ctx, func(found) bool { return true }); err != nil {
+			return err
+		}
+		if s.pinned() {
+			s.log.Warn("fences of an earlier run are removed", "dir", s.guarding.dir)
+		}
 	}
 	return s.removeFences()
 }
@@ -141,66 +144,12 @@ func (s *Set) dropFences(ctx context.Context) error {
 func (s *Set) removeFences() error {
 	var errs []error
 	for _, sp := range s.specs {
-		ip := sp.Prefix.Addr()
-		if !fence.Pinned(s.guarding.dir, ip) {
-			continue
-		}
-		if _, err := fence.Remove(s.guarding.dir, ip); err != nil {
+		if ip := sp.Prefix.Addr(); fence.Pinned(s.guarding.dir, ip) {
+			_, err := fence.Remove(s.guarding.dir, ip)
 			errs = append(errs, err)
-			continue
-		}
-		s.log.Warn("fence of an earlier run removed", "vip", ip)
-	}
-	return errors.Join(errs...)
-}
-
-// shutAbsent shuts the fences of VIPs that are not there as configured: nobody
-// holds them, and what is put there next must not be answered for.
-func (s *Set) shutAbsent(r *reading) error {
-	var errs []error
-	for i := range s.specs {
-		if r.right(i) == nil {
-			errs = append(errs, s.guard.shutOne(i))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// fenced reports whether a fence guards the VIPs. op is held.
-func (s *Set) fenced() bool {
-	_, ok := s.guard.(*fenceGuard)
-	return ok
-}
-
-// barred returns why nothing may be bound, nil when it may.
-func (s *Set) barred() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.guarding.noGuard != "" {
-		return fmt.Errorf("%w: %s", ErrNoGuard, s.guarding.noGuard)
-	}
-	return nil
-}
-
-// ready makes sure that there is a guard, that all of it is in its place, and
-// that it is shut for the VIPs that are not there. It returns the reading after
-// that: VIPs behind an incomplete fence have been removed.
-func (s *Set) ready(ctx context.Context, r *reading) (*reading, error) {
-	if g, ok := s.guard.(*fenceGuard); ok && s.tendFence(ctx, g, r) != nil {
-		var err error
-		if r, err = s.refresh(); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.barred(); err != nil {
-		return nil, err
-	}
-	for i, st := range s.guard.fences() {
-		if st.Claimed {
-			return nil, fmt.Errorf("%s: %w", s.specs[i].Prefix.Addr(), ErrClaimed)
-		}
-	}
-	return r, s.shutAbsent(r)
 }
 
 // tendGuard puts right what is wrong with the guard.
@@ -212,10 +161,16 @@ func (s *Set) tendGuard(ctx context.Context) {
 		s.log.Warn("kernel cannot be read", "err", err)
 		return
 	}
-	if g, ok := s.guard.(*fenceGuard); ok {
-		_ = s.tendFence(ctx, g, r) // it has logged, and shows in State
-	} else {
+	g, ok := s.guard.(*fenceGuard)
+	if !ok {
 		s.retryFence(ctx)
+		return
+	}
+	if s.tendFence(ctx, g, r) != nil {
+		return // it has logged, and shows in State
+	}
+	if err := g.tend(); err != nil {
+		s.log.Debug("the host's other devices are not fenced", "err", err)
 	}
 }
 
@@ -223,7 +178,7 @@ func (s *Set) tendGuard(ctx context.Context) {
 // something of it is missing. It returns what was.
 func (s *Set) tendFence(ctx context.Context, g *fenceGuard, r *reading) error {
 	if err := s.openFences(g, r); err != nil {
-		s.fenceRefused(ctx, err)
+		s.fenceRefused(ctx, err, true)
 		return err
 	}
 	missing := ""
@@ -238,9 +193,6 @@ func (s *Set) tendFence(ctx context.Context, g *fenceGuard, r *reading) error {
 		missing = strings.Join(devices, ", ")
 	}
 	s.setMissing(missing)
-	if err := g.tend(); err != nil {
-		s.log.Debug("other devices are not fenced", "err", err)
-	}
 	return nil
 }
 
@@ -275,7 +227,7 @@ func (s *Set) rebuild(ctx context.Context, g *fenceGuard, missing error) {
 		}
 	}
 	if err != nil {
-		s.fenceRefused(ctx, fmt.Errorf("%w, and it cannot be put back: %w", missing, err))
+		s.fenceRefused(ctx, fmt.Errorf("%w, and it cannot be put back: %w", missing, err), true)
 		return
 	}
 	s.setMissing("")
@@ -307,83 +259,4 @@ func (s *Set) setMissing(what string) {
 		s.log.Warn("fence not complete", "missing", what)
 	}
 	s.republish()
-}
-
-// ReadFence returns what the kernel shows of the fences of the VIPs, without a
-// Set: for who looks at a host from outside the daemon.
-func ReadFence(bpfDir string, specs []Spec) (Fence, error) {
-	states := make([]fence.State, 0, len(specs))
-	var missing []string
-	for _, sp := range specs {
-		st, err := fence.Read(bpfDir, sp.Prefix.Addr())
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			missing = append(missing, sp.Prefix.Addr().String())
-		case err != nil:
-			return Fence{}, fmt.Errorf("read the fence of %s: %w", sp.Prefix.Addr(), err)
-		default:
-			states = append(states, st)
-		}
-	}
-	if len(states) == 0 {
-		return Fence{Why: "none is pinned in " + bpfDir}, nil
-	}
-	f := sum(states)
-	if len(missing) > 0 {
-		f.Missing = "no fence of " + strings.Join(missing, ", ")
-	}
-	return f, nil
-}
-
-// sum returns what several fences are together.
-func sum(states []fence.State) Fence {
-	var f Fence
-	for i, st := range states {
-		if st.Kind != "" {
-			f.Kind = string(st.Kind)
-		}
-		f.Claimed = f.Claimed || st.Claimed
-		if i == 0 || st.Until < f.Until {
-			f.Until = st.Until
-		}
-	}
-	return f
-}
-
-// Purge takes away every fence that is pinned below bpfDir, and says which. The
-// VIPs' addresses must have gone before.
-func Purge(bpfDir string) ([]string, error) { return fence.Purge(bpfDir) }
-
-// forgetBudget bounds how long Forget resets clients.
-const forgetBudget = 250 * time.Millisecond
-
-// Forget releases VIPs that are configured no more, and removes their fences.
-func Forget(ctx context.Context, bpfDir string, specs []Spec, log hclog.Logger) error {
-	s, err := unguarded(Config{VIPs: specs, ResetClients: true, Log: log, BPFDir: bpfDir})
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	s.guard = pinnedGuard{specs: s.specs, dir: bpfDir}
-	if err := s.Release(ctx, boottime.Now().Add(forgetBudget)); err != nil {
-		return err
-	}
-	return s.removeFences()
-}
-
-// pinnedGuard is the guard of VIPs that nobody will hold here: it can be shut.
-type pinnedGuard struct {
-	lifetimesOnly
-	specs []Spec
-	dir   string
-}
-
-func (p pinnedGuard) shut() error {
-	var errs []error
-	for _, sp := range p.specs {
-		if ip := sp.Prefix.Addr(); fence.Pinned(p.dir, ip) {
-			errs = append(errs, fence.ShutPinned(p.dir, ip))
-		}
-	}
-	return errors.Join(errs...)
 }

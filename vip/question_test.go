@@ -84,10 +84,11 @@ func (c *client) heard(t testing.TB, ip netip.Addr, until time.Time) bool {
 	}
 }
 
-// claim says that the peer has the address, as a host does that has just got it.
+// claim says once that the peer has the address, as a host does that has just got
+// it.
 func (c *client) claim(t testing.TB, address string) {
 	t.Helper()
-	c.send(t, claimFrames(t, c.mac, address)...)
+	c.send(t, claimFrames(t, c.mac, address)[0])
 }
 
 func claimFrames(t testing.TB, mac net.HardwareAddr, address string) [][]byte {

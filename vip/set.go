@@ -74,6 +74,8 @@ type Set struct {
 	bound       []bool             // per spec: bound by us at some time
 	guarding    guarding
 	claim       Claim
+	heard       Claim              // the last that a listener heard, and how many it did
+	fenceClaims uint64             // how many shut a fence
 	claimsSeen  []boottime.Instant // per spec: the last claim of its fence that is in claim
 
 	announcer announcer

@@ -138,6 +138,11 @@ func TestAsUser(t *testing.T) {
 	}
 	run(t, s)
 	bind(t, s, 30*time.Second) // writes promote_secondaries
+	if st.Fence.Kind == "" {
+		if next := open(t, Config{VIPs: s.specs, Fence: FenceAuto, BPFDir: dir}); !next.State().Bound {
+			t.Errorf("State() of the next process = %+v; want the VIPs left alone", next.State())
+		}
+	}
 	if err := s.Announce(t.Context()); err != nil {
 		t.Error(err)
 	}
