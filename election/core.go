@@ -130,6 +130,8 @@ type Core struct {
 	tries        [kinds]int // since the last answer
 }
 
+// NewCore returns a core that has asked for nothing yet. saved is what an earlier
+// process of this boot left, nil when there is nothing.
 func NewCore(cfg Config, saved *Saved) *Core {
 	return &Core{cfg: cfg, keys: KeysOf(cfg.Service), saved: saved}
 }
@@ -200,6 +202,7 @@ func (c *Core) checkCluster(id uint64) error {
 	return fmt.Errorf("%w: cluster id %x, was %x: nothing that it says is believed, because it does not know who holds the VIP; restart leasehold if the cluster was rebuilt on purpose", errCluster, id, c.cluster)
 }
 
+// Tick tells the core how late it is, on both clocks. It never goes back.
 func (c *Core) Tick(now boottime.Instant, wall time.Time) {
 	if c.now.Before(now) {
 		c.now, c.wall = now, wall

@@ -11,6 +11,7 @@ import (
 // Kind is what a request asks of etcd.
 type Kind uint8
 
+// The kinds of requests, as their String says them.
 const (
 	KindGrant Kind = iota
 	KindLongGrant
