@@ -132,7 +132,7 @@ func TestLoopAnswersClaim(t *testing.T) {
 			at := w.since()
 			w.want(did{at, fmt.Sprintf("confirm after %v", at)})
 			// An answer to a request of before the claim says nothing.
-			w.tell(w.electChanged, func() { w.elect.HeldUntil += 1 })
+			w.tell(w.electChanged, func() { w.elect.HeldUntil++ })
 			w.want()
 			w.pass(2 * time.Millisecond)
 			w.renewed()

@@ -28,8 +28,8 @@ func TestStepBehindFence(t *testing.T) {
 		want []Verb
 	}{
 		"nothing wrong":                 {func(*Facts) {}, nil},
-		"renewed":                       {func(f *Facts) { f.HeldUntil += 1 }, []Verb{ExtendVIP}},
-		"open for longer than held":     {func(f *Facts) { f.FenceUntil += 1 }, []Verb{ExtendVIP}},
+		"renewed":                       {func(f *Facts) { f.HeldUntil++ }, []Verb{ExtendVIP}},
+		"open for longer than held":     {func(f *Facts) { f.FenceUntil++ }, []Verb{ExtendVIP}},
 		"shut, bound":                   {func(f *Facts) { f.FenceUntil = 0 }, []Verb{ExtendVIP}},
 		"lifetime ends sooner":          {func(f *Facts) { f.KernelUntil = f.Now }, nil}, // package vip sees to it
 		"VIP deleted by hand":           {func(f *Facts) { f.Bound, f.Copies, f.FenceUntil = false, 0, 0 }, []Verb{BindVIP, AnnounceVIP}},
@@ -81,7 +81,7 @@ func TestStepAnswersForeignClaim(t *testing.T) {
 		"shut, in a pause, stopped":          {func(f *Facts) { shut(f); f.Paused, f.Long, f.Stopping = true, true, true }, []Verb{ConfirmTenure}},
 		"asked a moment ago":                 {func(f *Facts) { shut(f); f.Asked = t0.Add(1 - confirmEvery) }, nil},
 		"asked some time ago":                {func(f *Facts) { shut(f); f.Asked = t0.Add(-confirmEvery) }, []Verb{ConfirmTenure}},
-		"renewed, by an older request":       {func(f *Facts) { shut(f); f.HeldUntil += 1 }, []Verb{ConfirmTenure}},
+		"renewed, by an older request":       {func(f *Facts) { shut(f); f.HeldUntil++ }, []Verb{ConfirmTenure}},
 		"renewed since":                      {func(f *Facts) { shut(f); f.Renewed = at + 1 }, []Verb{DefendVIP}},
 		"renewed since, in a pause":          {func(f *Facts) { shut(f); f.Renewed, f.Paused, f.Long = at+1, true, true }, []Verb{DefendVIP}},
 		"renewed since, in a pause, stopped": {func(f *Facts) { shut(f); f.Renewed, f.Paused, f.Long, f.Stopping = at+1, true, true, true }, []Verb{DefendVIP}},
