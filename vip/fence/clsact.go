@@ -190,8 +190,8 @@ func qdiscMark(dir string, index int) string {
 // removeQdisc removes a qdisc that we made and nobody uses, and its mark.
 func removeQdisc(dir string, index int) (bool, error) {
 	mark := qdiscMark(dir, index)
-	if _, err := os.Lstat(mark); err != nil {
-		return false, nil
+	if is, err := exists(mark); err != nil || !is {
+		return false, err
 	}
 	for _, egress := range []bool{false, true} {
 		all, err := listFilters(side{index, egress})
@@ -235,10 +235,7 @@ func (c *clsact) check(s side, program ebpf.ProgramID) (string, error) {
 	case f.Id != int(program):
 		return "another program is in its place", nil
 	}
-	if _, err := os.Lstat(c.place.side(s)); err != nil {
-		return "not pinned", nil
-	}
-	return "", nil
+	return pinned(c.place.side(s))
 }
 
 // drop deletes the filter, and unpins.

@@ -33,10 +33,10 @@ const (
 
 // A record is the value, mapped.
 type record struct {
-	deadline  uint64 // shut, claimed, or a moment
-	claims    uint64
-	claimedAt uint64
-	claimMAC  uint64 // six bytes in wire order, then two of nothing
+	deadline  atomic.Uint64 // shut, claimed, or a moment
+	claims    atomic.Uint64
+	claimedAt atomic.Uint64
+	claimMAC  atomic.Uint64 // six bytes in wire order, then two of nothing
 }
 
 // Deadlines that are no moments.
@@ -125,7 +125,7 @@ func mapDeadline(m *ebpf.Map) (*deadline, error) {
 		return nil, explain(err, "map the deadline into memory")
 	}
 	d := &deadline{m: m, mem: mem}
-	d.seen = atomic.LoadUint64(&d.record().deadline)
+	d.seen = d.record().deadline.Load()
 	return d, nil
 }
 
@@ -146,16 +146,16 @@ func (d *deadline) arm(until boottime.Instant, reopen bool) error {
 		return errClosed
 	}
 	word := &d.record().deadline
-	if d.seen != claimed && atomic.CompareAndSwapUint64(word, d.seen, uint64(until)) {
+	if d.seen != claimed && word.CompareAndSwap(d.seen, uint64(until)) {
 		d.seen = uint64(until)
 		return nil
 	}
-	switch now := atomic.LoadUint64(word); {
+	switch now := word.Load(); {
 	case now == claimed && !reopen:
 		return ErrClaimed
 	case now != claimed:
 		return fmt.Errorf("%w: it is %d, this process left it at %d; release the vip and bind it again", ErrTaken, now, d.seen)
-	case !atomic.CompareAndSwapUint64(word, claimed, uint64(until)):
+	case !word.CompareAndSwap(claimed, uint64(until)):
 		return ErrTaken
 	}
 	d.seen = uint64(until)
@@ -170,11 +170,11 @@ func (d *deadline) shut() error {
 		return errClosed
 	}
 	word := &d.record().deadline
-	atomic.StoreUint64(word, shut)
+	word.Store(shut)
 	d.seen = shut
 	// A claim that the program was about to record may overwrite the 0. It is
 	// shut then as well, and what follows is a new tenure: 0 again.
-	if atomic.CompareAndSwapUint64(word, claimed, shut); atomic.LoadUint64(word) > claimed {
+	if word.CompareAndSwap(claimed, shut); word.Load() > claimed {
 		return fmt.Errorf("%w while this process shut it", ErrTaken)
 	}
 	return nil
@@ -187,17 +187,17 @@ func (d *deadline) state() State {
 		return State{}
 	}
 	r := d.record()
-	word := atomic.LoadUint64(&r.deadline) // first: see claim in program.go
+	word := r.deadline.Load() // first: see claim in program.go
 	s := State{
 		Claimed:   word == claimed,
-		Claims:    atomic.LoadUint64(&r.claims),
-		ClaimedAt: boottime.Instant(atomic.LoadUint64(&r.claimedAt)),
+		Claims:    r.claims.Load(),
+		ClaimedAt: boottime.Instant(r.claimedAt.Load()),
 	}
 	if word > claimed {
 		s.Until = boottime.Instant(word)
 	}
 	var mac [8]byte
-	binary.NativeEndian.PutUint64(mac[:], atomic.LoadUint64(&r.claimMAC))
+	binary.NativeEndian.PutUint64(mac[:], r.claimMAC.Load())
 	copy(s.ClaimMAC[:], mac[:])
 	return s
 }

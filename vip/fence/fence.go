@@ -18,6 +18,7 @@ package fence
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"sync"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"leasehold/internal/boottime"
 )
@@ -102,7 +104,8 @@ type Fence struct {
 	log      hclog.Logger
 	place    place
 	deadline *deadline
-	fresh    bool                     // made by this Open
+	made     bool                     // the place is there
+	fresh    bool                     // the map is new
 	names    atomic.Pointer[[]string] // of the fenced devices
 	way      atomic.Pointer[Kind]
 
@@ -154,6 +157,7 @@ func (f *Fence) open() error {
 	if err := makeDir(string(f.place)); err != nil {
 		return err
 	}
+	f.made = true
 	d, fresh, err := openDeadline(f.place.deadline())
 	if err != nil {
 		return err
@@ -181,15 +185,19 @@ func (f *Fence) open() error {
 // abandon removes what a failed Open made, when it is nothing but an empty place
 // or a deadline that no program reads.
 func (f *Fence) abandon() error {
+	if !f.made {
+		return nil
+	}
 	if f.fresh && len(f.parts) == 0 {
 		if err := removePin(f.place.deadline()); err != nil {
 			return err
 		}
 	}
-	if entries, err := os.ReadDir(string(f.place)); err != nil || len(entries) > 0 {
+	err := os.Remove(string(f.place))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
 		return nil
 	}
-	return os.Remove(string(f.place))
+	return err
 }
 
 // choose settles the kind: what is pinned, what was asked for, tcx.

@@ -108,8 +108,8 @@ func (f *Fence) rebuild() error {
 // repin pins the map again when its pin has gone.
 func (f *Fence) repin() error {
 	path := f.place.deadline()
-	if _, err := os.Lstat(path); err == nil {
-		return nil
+	if is, err := exists(path); err != nil || is {
+		return err
 	}
 	if err := f.deadline.m.Unpin(); err != nil { // the library believes its pin is there
 		return err

@@ -275,15 +275,15 @@ func TestForeign(t *testing.T) {
 	lan(t, 2)
 	other := spec()
 	other.Name, other.ValueSize = mapPrefix+"2", 64
-	else_ := spec()
-	else_.Name = "somebodys"
+	somebodys := spec()
+	somebodys.Name = "somebodys"
 	for _, c := range []struct {
 		name  string
 		purge error // what Purge says
 		pin   func(t *testing.T, p place)
 	}{
 		{"map of another version", nil, func(t *testing.T, p place) { pinMap(t, other, p.deadline()) }},
-		{"map of somebody", ErrForeign, func(t *testing.T, p place) { pinMap(t, else_, p.deadline()) }},
+		{"map of somebody", ErrForeign, func(t *testing.T, p place) { pinMap(t, somebodys, p.deadline()) }},
 		{"program for a map", ErrForeign, func(t *testing.T, p place) { ok(t, foreignProgram(t).Pin(p.deadline())) }},
 		{"program for a link", ErrForeign, func(t *testing.T, p place) { ok(t, foreignProgram(t).Pin(p.side(own(t)[0]))) }},
 		{"map for a link", ErrForeign, func(t *testing.T, p place) { pinMap(t, spec(), p.side(own(t)[0])) }},

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,7 +210,7 @@ func lan(t testing.TB, n int) []*station {
 		sw := newStation(t)
 		sw.run(t, "ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
 		sw.run(t, "ip", "link", "set", "br0", "up")
-		for i := len(hosts) - 1; i >= 0; i-- {
+		for i := range slices.Backward(hosts) {
 			port := fmt.Sprintf("port%d", i)
 			hosts[0].run(t, "ip", "link", "add", "far0", "type", "veth", "peer", "name", port)
 			move(t, port, sw)
@@ -290,6 +291,7 @@ func bpffs(t testing.TB) string {
 }
 
 func logger(t testing.TB) hclog.Logger {
+	t.Helper()
 	if _, ok := t.(*testing.B); ok {
 		return hclog.NewNullLogger()
 	}

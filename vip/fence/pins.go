@@ -125,6 +125,23 @@ func foreign(path, why string) error {
 	return fmt.Errorf("%w: %s: %s; remove it if nothing else needs it", ErrForeign, path, why)
 }
 
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// pinned is the end of a hook's check.
+func pinned(path string) (wrong string, _ error) {
+	is, err := exists(path)
+	if err != nil || is {
+		return "", err
+	}
+	return "not pinned", nil
+}
+
 // removePin removes a pin that may have gone already.
 func removePin(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -114,8 +113,8 @@ func (t *tcx) put(s side, p *ebpf.Program) error {
 // pin pins the link if it is not.
 func (t *tcx) pin(s side, l link.Link) error {
 	path := t.place.side(s)
-	if _, err := os.Lstat(path); err == nil {
-		return nil
+	if is, err := exists(path); err != nil || is {
+		return err
 	}
 	if err := l.Unpin(); err != nil { // the library believes its pin is there
 		return err
@@ -142,10 +141,7 @@ func (t *tcx) check(s side, program ebpf.ProgramID) (string, error) {
 	case info.Program != program:
 		return "another program is in its place", nil
 	}
-	if _, err := os.Lstat(t.place.side(s)); err != nil {
-		return "not pinned", nil
-	}
-	return "", nil
+	return pinned(t.place.side(s))
 }
 
 // drop detaches and unpins.
