@@ -64,6 +64,11 @@ func New(cfg Config, e Elector, a Addresses, c Checks, hooks Hooks, log hclog.Lo
 
 // Run decides and acts until stopping is done and the VIP is let go, or left
 // where it is because HA is paused. It returns nil.
+//
+// It is not locked to a thread of its own, which was not seen to help: with twelve
+// runnable processes on two cores, the 99th percentile from a timer through a reply
+// on a socket to a loop like this was 44, 69 and 103 ms, locked 40, 98 and 149 ms
+// (three times 1000, both at once).
 func (l *Loop) Run(stopping context.Context) error {
 	work := context.WithoutCancel(stopping)
 	stop := stopping.Done()

@@ -136,6 +136,7 @@ func TestStepEntersBehindFence(t *testing.T) {
 		"somebody answered":                 {func(f *Facts) { fresh(f); f.Unclean, f.RetryBind = true, t0+1 }, Candidate, nil, false},
 		"somebody answered, a ttl ago":      {func(f *Facts) { fresh(f); f.Unclean, f.RetryBind = true, t0 }, Holder, hold, true},
 		"somebody answered, mysqld died":    {func(f *Facts) { fresh(f); f.Healthy, f.RetryBind = false, t0+1 }, Standby, []Verb{Withdraw, RemoveVIP, Resign}, false},
+		"somebody answered, switchover":     {func(f *Facts) { fresh(f); f.Yield, f.RetryBind = "asked for", t0+1 }, Standby, []Verb{Withdraw, RemoveVIP, Resign}, false},
 		"somebody answered, in a pause":     {func(f *Facts) { fresh(f); f.Paused, f.RetryBind = true, t0+1 }, Candidate, nil, false},
 		"claimed while the daemon was away": {func(f *Facts) { f.FenceUntil, f.Claimed, f.ClaimedAt, f.Renewed = 0, true, t0, 0 }, Candidate, []Verb{ConfirmTenure}, false},
 		"claimed, confirmed since":          {func(f *Facts) { f.FenceUntil, f.Claimed, f.ClaimedAt, f.Renewed = 0, true, t0, t0+1 }, Holder, []Verb{Withdraw, DefendVIP, BindVIP, AnnounceVIP}, false},
