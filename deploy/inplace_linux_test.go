@@ -248,7 +248,7 @@ func TestUnitHungStop(t *testing.T) {
 	installUnit(t, m.Lab, build(t, "leasehold/cmd/leasehold", "leasehold"))
 	m.configure()
 	// Without the watchdog, which would be faster.
-	if err := m.WriteFile("/etc/systemd/system/leasehold.service.d/stop.conf", "[Service]\nTimeoutStopSec=2s\nWatchdogSec=0\n", 0o644); err != nil {
+	if err := m.WriteFile("/etc/systemd/system/leasehold.service.d/stop.conf", "[Service]\nTimeoutStopSec=1s\nWatchdogSec=0\n", 0o644); err != nil {
 		t.Fatal(err)
 	}
 	m.systemctl("daemon-reload")
@@ -264,7 +264,7 @@ func TestUnitHungStop(t *testing.T) {
 	}
 
 	start = time.Now()
-	m.systemctl("start", "leasehold")
+	m.heldAgain("a start in the pause", func() { m.systemctl("start", "leasehold") })
 	m.run("leasehold", "resume")
 	m.await("the short lifetime", 3*ttl, m.lifetime(start, func(d time.Duration) bool { return d < 10*time.Second }))
 	m.hangAndStop()
@@ -299,7 +299,7 @@ func (m *machine) hangAndStop() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	traced := 0
+	var traced []int
 	for _, file := range statuses {
 		b, err := os.ReadFile(file)
 		if err != nil || !strings.HasPrefix(string(b), "Name:\tleasehold\n") || !strings.Contains(string(b), "\nNStgid:\t"+hostPID(file)+"\t"+main+"\n") {
@@ -312,14 +312,30 @@ func (m *machine) hangAndStop() {
 		if err != nil {
 			m.t.Fatalf("hold thread %d: %v", tid, err)
 		}
-		traced++
+		traced = append(traced, tid)
 	}
-	if traced < 2 {
-		m.t.Fatalf("%d threads of pid %s found", traced, main)
+	if len(traced) < 2 {
+		m.t.Fatalf("%d threads of pid %s found", len(traced), main)
 	}
-	start := time.Now()
-	m.systemctl("stop", "leasehold")
-	m.t.Logf("systemctl stop of a hung daemon (%d threads): %v, TimeoutStopSec is 2s", traced, time.Since(start))
+	start, stopped := time.Now(), make(chan error, 1)
+	go func() {
+		_, err := m.Systemctl(m.t.Context(), "stop", "leasehold")
+		stopped <- err
+	}()
+	for len(traced) > 0 { // killed, they are zombies until their tracer, this thread, has waited
+		var ws unix.WaitStatus
+		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			m.t.Fatalf("wait for %v: %v", traced, err)
+		}
+		if ws.Exited() || ws.Signaled() {
+			traced = slices.DeleteFunc(traced, func(t int) bool { return t == tid })
+		}
+	}
+	if err := <-stopped; err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Logf("systemctl stop of a hung daemon: %v, TimeoutStopSec is 1s", time.Since(start))
 }
 
 // hostPID is the process that a file /proc/PID/task/TID/status is of.
