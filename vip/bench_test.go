@@ -9,11 +9,8 @@ import (
 // eachBenchGuard runs a benchmark without a fence and with one.
 func eachBenchGuard(b *testing.B, bench func(*testing.B, setMaker)) {
 	b.Helper()
-	b.Run("lifetimes", func(b *testing.B) { bench(b, newSet) })
-	b.Run("fence", func(b *testing.B) {
-		dir := bpffs(b)
-		bench(b, func(t testing.TB, texts ...string) *Set { return fencedSet(t, dir, texts...) })
-	})
+	b.Run("lifetimes", func(b *testing.B) { b.Helper(); bench(b, newSet) })
+	b.Run("fence", func(b *testing.B) { b.Helper(); bench(b, fencedSets(b)) })
 }
 
 // BenchmarkBindAnnounce measures from Bind to the first gratuitous ARP at the
@@ -21,12 +18,14 @@ func eachBenchGuard(b *testing.B, bench func(*testing.B, setMaker)) {
 func BenchmarkBindAnnounce(b *testing.B) {
 	for name, probe := range map[string]bool{"clean": false, "probe": true} {
 		b.Run(name, func(b *testing.B) {
-			eachBenchGuard(b, func(b *testing.B, newSet setMaker) { benchBindAnnounce(b, newSet, probe) })
+			b.Helper()
+			eachBenchGuard(b, func(b *testing.B, newSet setMaker) { b.Helper(); benchBindAnnounce(b, newSet, probe) })
 		})
 	}
 }
 
 func benchBindAnnounce(b *testing.B, newSet setMaker, probe bool) {
+	b.Helper()
 	p := network(b)
 	s := newSet(b, spec4)
 	run(b, s)
@@ -63,6 +62,7 @@ func report(b *testing.B, took []time.Duration) {
 // 600 ms of a tenure: without a fence each sets a lifetime.
 func BenchmarkExtend(b *testing.B) {
 	eachBenchGuard(b, func(b *testing.B, newSet setMaker) {
+		b.Helper()
 		network(b)
 		s := newSet(b, spec4)
 		run(b, s)
@@ -84,6 +84,7 @@ func BenchmarkExtend(b *testing.B) {
 // BenchmarkRelease measures a release without sessions.
 func BenchmarkRelease(b *testing.B) {
 	eachBenchGuard(b, func(b *testing.B, newSet setMaker) {
+		b.Helper()
 		network(b)
 		s := newSet(b, spec4)
 		run(b, s)

@@ -13,11 +13,11 @@ import (
 type FenceMode uint8
 
 const (
-	// FenceAuto: a fence where bpf is to be had, else kernel lifetimes alone.
+	// FenceAuto is a fence where bpf is to be had, else kernel lifetimes alone.
 	FenceAuto FenceMode = iota
-	// FenceOff: kernel lifetimes alone.
+	// FenceOff is kernel lifetimes alone.
 	FenceOff
-	// FenceRequired: without a fence nothing is bound, see State.NoGuard.
+	// FenceRequired binds nothing without a fence, see State.NoGuard.
 	FenceRequired
 )
 
@@ -70,8 +70,8 @@ type Claim struct {
 	Device       string
 }
 
-// ErrClaimed: the kernel shut the fence of a VIP because another host claimed
-// it. Only Defend opens it again.
+// ErrClaimed says that the kernel shut the fence of a VIP because another host
+// claimed it. Only Defend opens it again.
 var ErrClaimed = fence.ErrClaimed
 
 // A DuplicateError says that another host answers for a VIP.

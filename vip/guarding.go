@@ -31,8 +31,8 @@ type guarding struct {
 	tried   boottime.Instant // when a fence was last asked for in vain
 }
 
-// ErrNoGuard: nothing would end a tenure in the kernel as it is required, or
-// there is doubt about it; see State.NoGuard.
+// ErrNoGuard says that nothing would end a tenure in the kernel as it is
+// required, or that there is doubt about it; see State.NoGuard.
 var ErrNoGuard = errors.New("no guard")
 
 // chooseGuard finds the guard of the VIPs: a fence, or kernel lifetimes alone

@@ -35,10 +35,17 @@ type setMaker func(t testing.TB, texts ...string) *Set
 func eachGuard(t *testing.T, test func(*testing.T, setMaker)) {
 	t.Helper()
 	t.Run("lifetimes", func(t *testing.T) { test(t, newSet) })
-	t.Run("fence", func(t *testing.T) {
-		dir := bpffs(t)
-		test(t, func(t testing.TB, texts ...string) *Set { return fencedSet(t, dir, texts...) })
-	})
+	t.Run("fence", func(t *testing.T) { test(t, fencedSets(t)) })
+}
+
+// fencedSets returns a maker of Sets with fences in a place of their own.
+func fencedSets(t testing.TB) setMaker {
+	t.Helper()
+	dir := bpffs(t)
+	return func(t testing.TB, texts ...string) *Set {
+		t.Helper()
+		return fencedSet(t, dir, texts...)
+	}
 }
 
 // fencedSet is newSet with a fence that is pinned in dir.
