@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 // TestBenchQuick holds that the benchmark itself works: every system meets its
 // faults and is put back, and nobody's VIP is on two hosts unless it is known.
 func TestBenchQuick(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsMariaDB, lab.NeedsKeepalived)...)
 	r, err := Run(t.Context(), Options{Binary: daemonBinary(t), Quick: true, Log: t.Output()})
 	if err != nil {

@@ -36,6 +36,7 @@ func daemonBinary(t *testing.T) string {
 // systems, each VIP goes to the other host, and a killed keepalived is seen to
 // leave its VIPs on two.
 func TestFailoverQuick(t *testing.T) {
+	t.Parallel() // these tests mostly wait, and quote no times
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsKeepalived)...)
 	var out bytes.Buffer
 	r, err := Failover(t.Context(), FailoverOptions{
@@ -63,9 +64,10 @@ func TestFailoverQuick(t *testing.T) {
 // TestQuietQuick holds that every phase runs and is repaired, and that renewals
 // are seen in the fence.
 func TestQuietQuick(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd)...)
 	r, err := Quiet(t.Context(), QuietOptions{
-		Binary: daemonBinary(t), For: 8 * time.Second, Phases: []string{"cpu", "leader"},
+		Binary: daemonBinary(t), For: 5 * time.Second, Phases: []string{"cpu", "leader"},
 		TTLs: []time.Duration{3 * time.Second}, Log: t.Output(),
 	})
 	if err != nil {
