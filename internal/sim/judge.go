@@ -120,8 +120,15 @@ func (w *world) countTake() {
 	}
 }
 
-// judgeAction looks at an action before it is carried out.
-func (w *world) judgeAction(*host, node.Facts, node.Action) {}
+// judgeOpening looks at a fence that is opened, or stays open for longer: after
+// somebody else's claim etcd must have confirmed the tenure, by a request that was
+// sent after the claim; and it is not opened for longer than the tenure.
+func (w *world) judgeOpening(h *host) {
+	s, f := h.core.State(), &h.kernel.fence
+	if f.disputed && s.Renewed <= f.claimed {
+		w.fail("%s opens its fence after a claim that etcd was not asked about", h.name)
+	}
+}
 
 // judgeRole looks at a change of role: a holder that was well, and was not asked
 // to, does not let go.

@@ -32,6 +32,7 @@ type fence struct {
 	deadline boottime.Instant
 	claims   uint64
 	claimed  boottime.Instant // when, last
+	disputed bool             // and nothing has opened it since
 }
 
 const byClaim = boottime.Instant(1)
@@ -101,11 +102,21 @@ func (k *kernel) claim() {
 	}
 	if k.fence.attached && h.clock() < k.fence.deadline {
 		k.fence.deadline, k.fence.claims, k.fence.claimed = byClaim, k.fence.claims+1, h.clock()
+		k.fence.disputed = true
 		h.w.cov.hit(fenceClaimed)
 		h.w.logf("%s: the fence shuts, somebody else claims the VIP", h.name)
 	}
 	if k.addr.there {
 		h.heardClaim()
+	}
+}
+
+// store sets the fence's deadline.
+func (k *kernel) store(until boottime.Instant) {
+	k.fence.deadline = until
+	if until > byClaim {
+		k.h.w.judgeOpening(k.h)
+		k.fence.disputed = false
 	}
 }
 

@@ -97,7 +97,6 @@ func (l *loop) perform(hands node.Hands, f node.Facts, do []node.Action) error {
 		} else if h.w.traced {
 			h.w.logf("%s: %s until %s", h.name, a.Verb, a.Until.Sub(h.clock()))
 		}
-		h.w.judgeAction(h, f, a)
 		if err := hands.Do(context.Background(), f, a); err != nil {
 			h.w.cov.hit(actionFailed)
 			h.w.logf("%s: %v", h.name, err)

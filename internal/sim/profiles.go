@@ -172,7 +172,7 @@ func (w *world) liveWild() {
 	if w.oneIn(2) {
 		w.run(w.upTo(3 * w.longest()))
 	}
-	menu := w.menu()
+	menu, often := w.menu(), 2+w.rnd.IntN(10)
 	scale := w.longest() * time.Duration(1+w.rnd.IntN(3)) / 2
 	for range 10 + w.rnd.IntN(30) {
 		w.cause(menu[w.rnd.IntN(len(menu))], w.victim())
@@ -184,21 +184,32 @@ func (w *world) liveWild() {
 		if w.bad != "" {
 			return
 		}
-		if w.oneIn(12) {
+		switch {
+		case w.oneIn(15):
 			w.lull()
+		case w.oneIn(often):
+			w.mend()
 		}
 	}
 	w.recover()
 }
 
-// menu is which faults a world has, and how often: each world has its own mix,
+// mend makes etcd well, and one host: else in most worlds nobody would hold most
+// of the time.
+func (w *world) mend() {
+	w.etcd.down, w.etcd.full, w.etcd.electing = false, false, 0
+	w.member = [members]member{}
+	h := w.pick()
+	h.blame()
+	w.refresh(h)
+}
+
+// menu is which faults a world has, and how often: each world has a few of its own,
 // because what one fault brings about another often covers up.
 func (w *world) menu() []fault {
 	var menu []fault
-	for f := range faults {
-		if w.oneIn(2) {
-			continue
-		}
+	for range 3 + w.rnd.IntN(12) {
+		f := fault(w.rnd.IntN(int(faults)))
 		for range 1 + w.rnd.IntN(3) {
 			menu = append(menu, f)
 		}

@@ -338,7 +338,8 @@ func (s *set) swap(until boottime.Instant, reopen bool) error {
 	default:
 		return errTaken
 	}
-	f.deadline, s.armed = until, until
+	s.h.kernel.store(until)
+	s.armed = until
 	return nil
 }
 
