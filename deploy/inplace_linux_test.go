@@ -239,6 +239,22 @@ func TestUnitReload(t *testing.T) {
 		text, err := m.Show(t.Context(), "leasehold", "StatusText")
 		return strings.Contains(text, "other: holder"), err
 	})
+
+	// A standby has nothing to adopt.
+	m.systemctl("stop", "mysqld-standin")
+	m.await("standby", 2*ttl, func() (bool, error) {
+		text, err := m.Show(t.Context(), "leasehold", "StatusText")
+		return strings.Contains(text, "other: standby"), err
+	})
+	starts, pid := strings.Count(m.journal(), "leasehold: starting"), m.show("MainPID")
+	m.signal("USR2")
+	m.await("the next process", 2*ttl, func() (bool, error) {
+		state, err := m.Show(t.Context(), "leasehold", "ActiveState")
+		return strings.Count(m.journal(), "leasehold: starting") > starts && state == "active", err
+	})
+	if got := m.show("MainPID"); got != pid {
+		t.Errorf("standby: pid %s, was %s", got, pid)
+	}
 }
 
 // TestUnitHungStop: what a daemon that hangs has left when systemd has killed it

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +42,41 @@ func TestReadyWhenAllHaveDecided(t *testing.T) {
 		"STOPPING=1",
 	}
 	if diff := cmp.Diff(want, *sent); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A refused reload is READY again, with the reason; the next try takes that away.
+func TestReloadIsTold(t *testing.T) {
+	now := time.Unix(0, 0)
+	n, sent := testNotifier([]string{"mysql", "other"}, time.Second, &now)
+	n.Refused(errors.New("too early"))
+	n.Role("mysql", "holder")
+	n.Decided("mysql")
+	n.Decided("other")
+	*sent = nil
+	n.Refused(errors.New("bad\n  file"))
+	n.Reloading()
+	n.Forget("other")
+	n.Role("other", "standby")
+	n.Ping()
+	now = now.Add(time.Minute)
+	n.Alive("other")
+	n.Alive("mysql")
+	got := strings.Join(*sent, "\n")
+	usec := regexp.MustCompile(`MONOTONIC_USEC=[1-9]\d{6,}`)
+	if !usec.MatchString(got) {
+		t.Errorf("no time of the reload in %q", got)
+	}
+	want := `READY=1
+STATUS=reload refused: bad file; mysql: holder
+RELOADING=1
+MONOTONIC_USEC=1
+STATUS=mysql: holder
+STATUS=mysql: holder
+WATCHDOG=1
+WATCHDOG=1`
+	if diff := cmp.Diff(want, usec.ReplaceAllString(got, "MONOTONIC_USEC=1")); diff != "" {
 		t.Error(diff)
 	}
 }
