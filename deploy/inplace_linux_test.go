@@ -151,7 +151,7 @@ func TestUnitExecTimes(t *testing.T) {
 	s.unharmed(t, "20 times SIGUSR2")
 	var took []time.Duration
 	var began float64
-	for _, line := range strings.Split(m.run("journalctl", "--no-pager", "--output=short-monotonic", "--unit=leasehold"), "\n") {
+	for line := range strings.SplitSeq(m.run("journalctl", "--no-pager", "--output=short-monotonic", "--unit=leasehold"), "\n") {
 		at, rest, _ := strings.Cut(strings.TrimLeft(line, "[ "), "]")
 		when, err := strconv.ParseFloat(at, 64)
 		switch {

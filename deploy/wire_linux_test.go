@@ -79,7 +79,7 @@ func openSession(t *testing.T, l *sdlab.Lab, vip netip.Addr) *session {
 	t.Helper()
 	s := &session{seen: map[segment]bool{}}
 	err := inNamespace(l.NS, func() (err error) {
-		s.listener, err = net.Listen("tcp4", ":"+strconv.Itoa(sessionPort)) //nolint:noctx // local
+		s.listener, err = net.Listen("tcp4", ":"+strconv.Itoa(sessionPort))
 		return err
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func openSession(t *testing.T, l *sdlab.Lab, vip netip.Addr) *session {
 			return err
 		}
 		d := net.Dialer{Timeout: 5 * time.Second}
-		s.conn, err = d.Dial("tcp4", net.JoinHostPort(vip.String(), strconv.Itoa(sessionPort))) //nolint:noctx // has a timeout
+		s.conn, err = d.Dial("tcp4", net.JoinHostPort(vip.String(), strconv.Itoa(sessionPort)))
 		return err
 	})
 	if err != nil {

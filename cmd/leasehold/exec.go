@@ -29,10 +29,10 @@ func ownPath(args []string) (string, error) {
 		return resolved, nil
 	}
 	// argv[0] is whatever the caller wanted, so it counts only if it leads here.
-	if at, err := filepath.EvalSymlinks(args[0]); err != nil || at != resolved {
-		return resolved, nil
+	if at, err := filepath.EvalSymlinks(args[0]); err == nil && at == resolved {
+		return args[0], nil
 	}
-	return args[0], nil
+	return resolved, nil
 }
 
 // replaceProcess has the kernel run the binary at path in this process's place:
@@ -116,7 +116,7 @@ func reapOrphans() error {
 		if err != nil {
 			return fmt.Errorf("list the children of the process before: %w", err)
 		}
-		for _, field := range strings.Fields(string(b)) {
+		for field := range strings.FieldsSeq(string(b)) {
 			pid, err := strconv.Atoi(field)
 			if err != nil {
 				return fmt.Errorf("%s: %w", list, err)

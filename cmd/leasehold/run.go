@@ -93,7 +93,7 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	defer func() { err = errors.Join(err, cluster.Close()) }()
 	notify := newNotifier(cfg.serviceNames(), getenv, log)
 	left := forgetStale(ctx, cfg, vip.Forget, log)
-	units, err := newUnits(cfg, left, cluster, notify, getenv, log)
+	units, err := newUnits(cfg, left, cluster, notify, getenv, log) //nolint:contextcheck // vip.New bounds what it does to the fences itself
 	defer closeUnits(units)
 	if err != nil {
 		return err
