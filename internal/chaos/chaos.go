@@ -214,7 +214,7 @@ func (w *world) tidy(ctx context.Context) error {
 		return err
 	}
 	return lab.Wait(ctx, generous, "etcd to take commands", func() (bool, error) {
-		_, err := w.etcd.Ctl(ctx, "del", serviceKeys+"pause")
+		_, err := w.ctl(ctx, "del", serviceKeys+"pause")
 		for _, h := range members() {
 			err = errors.Join(err, w.etcd.NoSpace(ctx, h, false))
 		}

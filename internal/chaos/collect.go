@@ -77,6 +77,9 @@ func (w *world) collect(ctx context.Context, t *Trace) {
 	if err = errors.Join(err, w.voices.Stop()); err != nil {
 		t.Found = append(t.Found, Finding{t.End, "observer", "it may have missed something: " + err.Error()})
 	}
+	if t.Ajar, t.Looks, err = w.gates.seen(); err != nil {
+		t.Found = append(t.Found, Finding{t.End, "observer", "a fence could not be read: " + err.Error()})
+	}
 	for _, p := range w.obs.Prober.Probes() {
 		// What was sent last may have an answer under way.
 		if p.Sent.After(t.Start) && p.Sent.Before(t.End.Add(-50*time.Millisecond)) {

@@ -21,13 +21,14 @@ func revokeLease(ctx context.Context, w *world, e *Event) (end, error) {
 		return nil, nil
 	}
 	e.On, e.Hurts = p.Holder, []Part{node(p.Holder)}
-	return nil, w.etcd.RevokeLease(ctx, p.Lease)
+	_, err := w.ctl(ctx, "lease", "revoke", p.Lease)
+	return nil, err
 }
 
 func deleteHolder(ctx context.Context, w *world, e *Event) (end, error) {
 	e.On = w.ledger.now().Holder
 	e.Hurts = []Part{node(e.On)}
-	_, err := w.etcd.Ctl(ctx, "del", serviceKeys+"holder")
+	_, err := w.ctl(ctx, "del", serviceKeys+"holder")
 	return nil, err
 }
 
@@ -35,10 +36,15 @@ func deleteVIP(ctx context.Context, w *world, e *Event) (end, error) {
 	e.On = w.resolve(ctx, holder)
 	e.Hurts = []Part{node(e.On)}
 	_, err := w.Exec(ctx, e.On, "ip", "addr", "del", w.VIP.String(), "dev", "eth0")
-	if err != nil && strings.Contains(err.Error(), "Cannot assign requested address") {
+	if notThere(err) {
 		e.Note, err = "it was not there", nil
 	}
 	return nil, err
+}
+
+// notThere reports that ip addr del had nothing to delete.
+func notThere(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "Cannot assign requested address") || strings.Contains(err.Error(), "Address not found"))
 }
 
 // addVIP adds the VIP to a standby, for good and with the prefix length of a
@@ -59,7 +65,7 @@ func addVIP(ctx context.Context, w *world, e *Event) (end, error) {
 		out, err := w.Exec(ctx, e.On, "ip", "-oneline", "addr", "show", "dev", "eth0", "permanent")
 		if err == nil && strings.Contains(out, " "+stray+" ") {
 			_, err = w.Exec(ctx, e.On, "ip", "addr", "del", stray, "dev", "eth0")
-			if err != nil && strings.Contains(err.Error(), "Cannot assign requested address") {
+			if notThere(err) {
 				err = nil // the daemon was faster
 			}
 		}
@@ -129,6 +135,9 @@ func pause(ctx context.Context, w *world, e *Event) (end, error) {
 	}
 	return func(ctx context.Context) error {
 		out, err := w.leasehold(ctx, e.On, "resume")
+		if strings.Contains(out, "the pause is over") {
+			err = nil // and the holder's daemon is not there, which other faults will end
+		}
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(out))
 		}

@@ -162,8 +162,8 @@ func (w *world) up(ctx context.Context, host string) error {
 	return err
 }
 
-// powerOff ends everything on a host at once; what /run had is gone when the
-// host comes back.
+// powerOff ends everything on a host at once; what /run and the bpffs had is gone
+// when the host comes back.
 func powerOff(_ context.Context, w *world, e *Event) (end, error) {
 	e.Hurts = append(everywhere(w, e.On), member(e.On))
 	e.Recovery = 3 * time.Second // mysqld starts, and two checks are good
@@ -177,7 +177,7 @@ func powerOff(_ context.Context, w *world, e *Event) (end, error) {
 	for _, u := range units {
 		err = errors.Join(err, u.fall((*lab.Process).Kill))
 	}
-	err = errors.Join(err, w.PowerOff(e.On), os.RemoveAll(w.RunDir(e.On)), os.MkdirAll(w.RunDir(e.On), 0o750))
+	err = errors.Join(err, w.PowerOff(e.On), w.forget(e.On))
 	return func(ctx context.Context) error {
 		errs := []error{w.plug(e.On)}
 		for _, u := range units {
@@ -185,6 +185,19 @@ func powerOff(_ context.Context, w *world, e *Event) (end, error) {
 		}
 		return errors.Join(errs...)
 	}, err
+}
+
+// forget removes what a host keeps in memory.
+func (w *world) forget(host string) error {
+	errs := []error{os.RemoveAll(w.RunDir(host)), os.MkdirAll(w.RunDir(host), 0o750)}
+	if w.units["daemon "+host] != nil {
+		dir, err := w.BPFDir(host)
+		if err == nil {
+			err = os.RemoveAll(dir)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // flushRules does what a reload of the firewall does.

@@ -88,19 +88,29 @@ func freezeMember(ctx context.Context, w *world, e *Event) (end, error) {
 
 func moveLeader(ctx context.Context, w *world, e *Event) (end, error) {
 	e.Hurts = []Part{cluster}
-	return nil, w.etcd.MoveLeader(ctx, e.On)
+	from, to := w.leader(ctx), ""
+	for id, h := range w.members {
+		if h == e.On {
+			to = fmt.Sprintf("%x", id)
+		}
+	}
+	_, err := w.etcd.CtlAt(ctx, lab.Client, []string{from}, "move-leader", to)
+	if err != nil {
+		e.Note, err = "refused: "+firstLine(err), nil // it cannot be had while the others are not there
+	}
+	return nil, err
 }
 
 // compact drops the history of all keys, so that a watch that lags is cancelled.
 func compact(ctx context.Context, w *world, e *Event) (end, error) {
-	out, err := w.etcd.Ctl(ctx, "get", "--write-out", "fields", "--limit", "1", "--prefix", serviceKeys)
+	out, err := w.ctl(ctx, "get", "--write-out", "fields", "--limit", "1", "--prefix", serviceKeys)
 	if err != nil {
 		return nil, err
 	}
 	for line := range strings.Lines(out) {
 		if revision, ok := strings.CutPrefix(strings.TrimSpace(line), `"Revision" : `); ok {
 			e.Note = "revision " + revision
-			_, err := w.etcd.Ctl(ctx, "compact", revision)
+			_, err := w.ctl(ctx, "compact", revision)
 			return nil, err
 		}
 	}

@@ -93,6 +93,9 @@ func TestJudgeViolations(t *testing.T) {
 			s.Voices = append(s.Voices, lab.Voice{At: s.at(30 * time.Second), Port: lab.Client})
 		}, "J1: client, which is no node, spoke as the VIP"},
 		"two kernels without a fence": {func(s story) { s.Fenced = false }, "J2: the kernels of a and b had the VIP for 600ms"},
+		"two kernels with open fences": {func(s story) {
+			s.Ajar = []Ajar{{s.at(11200 * ms), [2]string{a, b}}}
+		}, "J2: a and b had the VIP, with the fences of both open"},
 		"a gap without a fault": {func(s story) {
 			silence(s, 30*time.Second, 30300*ms)
 		}, "J3: 300ms without service (b → b) that no fault explains"},
@@ -155,6 +158,9 @@ func silence(s story, from, to time.Duration) {
 // What looks like a violation and is none.
 func TestJudgeBears(t *testing.T) {
 	for name, plant := range map[string]func(story){
+		"two open fences, and one address": func(s story) {
+			s.Ajar = []Ajar{{s.at(12 * time.Second), [2]string{a, b}}}
+		},
 		"a reset from the old holder": func(s story) {
 			s.Voices = append(s.Voices, lab.Voice{At: s.at(12 * time.Second), Port: a, Reset: true})
 		},
@@ -175,7 +181,7 @@ func TestJudgeBears(t *testing.T) {
 			s.fault("etcd-kill", b, 29*time.Second, 44*time.Second, member(b))
 		},
 		"one node after the other in trouble": func(s story) {
-			silence(s, 30*time.Second, 40*time.Second)
+			silence(s, 30*time.Second, 38*time.Second)
 			s.fault("kill", b, 29*time.Second, 35*time.Second, node(b))
 			s.fault("kill", a, 34*time.Second, 39*time.Second, node(a))
 		},

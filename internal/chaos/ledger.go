@@ -39,6 +39,7 @@ type ledger struct {
 
 	mu    sync.Mutex
 	pages []Page // one for each change
+	good  string // the member that answered last
 }
 
 const (
@@ -49,7 +50,7 @@ const (
 
 func openLedger(etcd *lab.Etcd, hosts map[string]string) *ledger {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &ledger{etcd: etcd, hosts: hosts, cancel: cancel}
+	l := &ledger{etcd: etcd, hosts: hosts, cancel: cancel, good: members()[0]}
 	l.wg.Go(func() { l.follow(ctx) })
 	return l
 }
@@ -77,6 +78,7 @@ func (l *ledger) read(ctx context.Context, host string) error {
 	p := l.page(keys)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.good = host
 	if n := len(l.pages); n == 0 || !p.same(l.pages[n-1]) {
 		l.pages = append(l.pages, p)
 	}
@@ -119,6 +121,13 @@ func (l *ledger) now() Page {
 		return Page{}
 	}
 	return l.pages[len(l.pages)-1]
+}
+
+// member returns the member of etcd that answered last.
+func (l *ledger) member() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.good
 }
 
 func (l *ledger) all() []Page {

@@ -87,8 +87,8 @@ func (t *Trace) summary(out io.Writer) {
 	for _, o := range lab.Overlaps(t.Held, t.End) {
 		overlap += o.To.Sub(o.From)
 	}
-	fmt.Fprintf(out, "%d probes, %d ARP questions (%d with two answers), %d frames as the VIP, %d moves; two kernels had it for %v\n",
-		len(t.Probes), len(t.Asked), dual, len(t.Voices), max(0, moves-1), round(overlap))
+	fmt.Fprintf(out, "%d probes, %d ARP questions (%d with two answers), %d frames as the VIP, %d moves; two kernels had it for %v, both fences open in %d of %d looks\n",
+		len(t.Probes), len(t.Asked), dual, len(t.Voices), max(0, moves-1), round(overlap), len(t.Ajar), t.Looks)
 }
 
 // line is one thing that happened.
@@ -130,6 +130,9 @@ func (w *world) timeline(t *Trace) []line {
 			add(v.At, "wire    %s speaks as the VIP%s%s", v.Port, when(v.Claim, ": an announcement"), when(v.Reset, ": a reset"))
 		}
 		before = v.Port
+	}
+	for _, x := range t.Ajar {
+		add(x.At, "kernel  the fences of %s and %s are both open", x.Hosts[0], x.Hosts[1])
 	}
 	for _, p := range t.Pages {
 		add(p.At, "etcd    holder %q, epoch %d, ttl %v, lease %s%s%s, eligible %v", p.Holder, p.Epoch, p.TTL, p.Lease, when(p.Released, ", released"), when(p.Paused, ", PAUSED"), p.Eligible)

@@ -20,6 +20,7 @@ type world struct {
 	obs    *lab.Observer
 	voices *lab.Voices
 	ledger *ledger
+	gates  *gates
 	units  map[string]*unit // "daemon a"
 
 	mu      sync.Mutex
@@ -81,6 +82,9 @@ func openWorld(ctx context.Context, l *lab.Lab, o Options) (*world, error) {
 	for _, h := range w.nodes {
 		hosts[w.name(h)] = h
 	}
+	if w.gates, err = watchGates(l, w.nodes); err != nil {
+		return nil, err
+	}
 	w.ledger = openLedger(w.etcd, hosts)
 	watching, stop := context.WithCancel(context.Background())
 	w.stop = stop
@@ -133,6 +137,7 @@ func (w *world) close() {
 	w.stop()
 	w.wg.Wait()
 	w.ledger.close()
+	w.gates.close()
 }
 
 // revive starts again what ended by itself, as systemd would, and notes it.
@@ -237,4 +242,9 @@ func (w *world) allEligible(ctx context.Context) error {
 		}
 		return false, fmt.Errorf("etcd has holder %q, eligible %v, paused %t", p.Holder, p.Eligible, p.Paused)
 	})
+}
+
+// ctl runs etcdctl as an operator who knows which member answers.
+func (w *world) ctl(ctx context.Context, args ...string) (string, error) {
+	return w.etcd.CtlAt(ctx, lab.Client, []string{w.ledger.member()}, args...)
 }
