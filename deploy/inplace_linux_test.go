@@ -366,7 +366,8 @@ func TestUnitWithoutBPFFS(t *testing.T) {
 	m.await("the VIP", 3*ttl, m.has(true))
 	m.await("the reason in status", ttl, func() (bool, error) {
 		out, _ := m.Run(t.Context(), "leasehold", "status") // an exit code of its own until all is well
-		return strings.Contains(out, "no fence: ") && strings.Contains(out, "lifetimes only"), nil
+		words := strings.Join(strings.Fields(out), " ")
+		return strings.Contains(words, "no fence: ") && strings.Contains(words, "not on a bpffs") && strings.Contains(words, "lifetimes only"), nil
 	})
 	t.Log(m.run("leasehold", "status"))
 }
