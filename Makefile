@@ -11,6 +11,9 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 TOOL     := $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 10s
+BENCH_N  ?= 10
+FAILOVER_N ?= 30
+QUIET_FOR ?= 1h
 TESTFLAGS ?=
 
 # Packages whose tests boot machines and measure times. They run one after the
@@ -63,9 +66,16 @@ chaos: setup build ## random faults on the wire, judged from outside (DURATION=1
 	$(GO) run ./internal/chaos/leasehold-chaos -binary bin/leasehold -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
 
 .PHONY: bench
-bench: setup ## Leasehold and keepalived side by side, then every benchmark (15 minutes; BENCH_N=10 rounds)
-	$(GO) run ./internal/bench/leasehold-bench
+bench: setup ## Leasehold and keepalived side by side, the fence per packet, every benchmark (40 minutes; BENCH_N=10 FAILOVER_N=30 rounds)
+	$(GO) build -o bin/leasehold-bench ./internal/bench/leasehold-bench
+	bin/leasehold-bench compare -n $(BENCH_N)
+	bin/leasehold-bench packets
+	bin/leasehold-bench failover -n $(FAILOVER_N)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: quiet
+quiet: setup ## what happens in QUIET_FOR (1h) in which nothing goes wrong: idle, CPU, compaction, etcd's leader
+	$(GO) run ./internal/bench/leasehold-bench quiet -for $(QUIET_FOR)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)

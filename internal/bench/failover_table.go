@@ -24,7 +24,7 @@ func (r *FailoverResult) Err() error {
 	for _, row := range r.rows() {
 		for i := range r.TTLs {
 			if n := twice(row.of(i)); n > 0 && row.all {
-				errs = append(errs, fmt.Errorf("Leasehold, %s: %s: two hosts answered in %d of %d rounds", r.columns[i], row.name, n, len(row.shots)))
+				errs = append(errs, fmt.Errorf("leasehold, %s: %s: two hosts answered in %d of %d rounds", r.columns[i], row.name, n, len(row.shots)))
 			}
 		}
 	}

@@ -226,10 +226,7 @@ func hogs(ctx context.Context, s *stand, _ io.Writer) (err error) {
 // compactions compacts etcd and defragments a member each three seconds.
 func compactions(ctx context.Context, s *stand, _ io.Writer) error {
 	members := []string{lab.A, lab.B, lab.C}
-	for i := 0; ; i++ {
-		if lab.Pass(ctx, 3*time.Second) != nil {
-			return nil
-		}
+	for i := 0; lab.Pass(ctx, 3*time.Second) == nil; i++ {
 		out, err := s.etcd.Ctl(ctx, "get", "--write-out", "fields", "/leasehold/none")
 		_, revision, _ := strings.Cut(out, `"Revision" : `)
 		revision, _, _ = strings.Cut(revision, "\n")
@@ -243,6 +240,7 @@ func compactions(ctx context.Context, s *stand, _ io.Writer) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // leaderChanges moves etcd's leader and kills it in turn, each twenty seconds or,
@@ -252,14 +250,12 @@ func leaderChanges(ctx context.Context, s *stand, log io.Writer) error {
 	if end, ok := ctx.Deadline(); ok {
 		every = min(every, time.Until(end)/5)
 	}
-	for i := 0; ; i++ {
-		if lab.Pass(ctx, every) != nil {
-			return nil
-		}
+	for i := 0; lab.Pass(ctx, every) == nil; i++ {
 		if err := s.changeLeader(context.WithoutCancel(ctx), i%2 == 1, log); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // changeLeader moves the leader to another member, or kills it and starts it again
