@@ -109,6 +109,11 @@ func TestUnitInPlace(t *testing.T) {
 				{"SIGUSR2", here.inPlace, func() { here.signal("USR2") }},
 				{"systemctl reload", here.inPlace, func() { here.systemctl("reload", "leasehold") }},
 			} {
+				// systemd takes 0.3 s to restart the unit, and more than a ttl of 1 s has to
+				// spare where other tests have the CPU: that is not the daemon's to promise.
+				if step.name == "kill -9" && length < ttl {
+					continue
+				}
 				for range 3 {
 					step.do(step.name, step.act)
 					s.unharmed(t, step.name)
