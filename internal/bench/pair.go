@@ -93,10 +93,12 @@ func (p *pair) openSockets() (err error) {
 	if p.udp, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return err
 	}
-	second := unix.Timeval{Sec: 1}
+	// A question for the MAC that comes before the other end is up is asked again
+	// after a second.
+	limit := unix.Timeval{Sec: 5}
 	vip := pairVIP.Addr().As4()
 	return errors.Join(
-		unix.SetsockoptTimeval(p.echo, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &second),
+		unix.SetsockoptTimeval(p.echo, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
 		unix.Connect(p.echo, &unix.SockaddrInet4{Addr: vip}),
 		unix.Connect(p.udp, &unix.SockaddrInet4{Addr: vip, Port: int(p.port)}),
 	)
@@ -181,7 +183,7 @@ func (p *pair) ping() (time.Duration, error) {
 		for {
 			n, err := unix.Read(p.echo, buf)
 			if err != nil {
-				return 0, fmt.Errorf("no echo reply within 1s: %w", err)
+				return 0, fmt.Errorf("no echo reply within 5s: %w", err)
 			}
 			// A raw socket has the IPv4 header before it, 20 bytes without options.
 			if n >= 28 && buf[20] == 0 && binary.BigEndian.Uint32(buf[24:]) == uint32(i) {
