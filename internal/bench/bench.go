@@ -256,7 +256,7 @@ func (b *bench) round(ctx context.Context, c *contender, f fault) (Round, error)
 	report := b.site.Obs.Report(from, time.Now())
 	round := Round{
 		Outage: report.Gap.Length(), Path: report.Path(),
-		Two: answeredTwice(b.site.Obs.Wire.Take(), b.site.VIP.Addr(), report.To),
+		Two: answeredTwice(b.site.Obs.Wire.Take(), b.site.VIP.Addr()),
 	}
 	if f.process {
 		i := slices.IndexFunc(report.Moves, func(m lab.Move) bool { return m.To == lab.B })

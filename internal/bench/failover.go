@@ -144,7 +144,7 @@ func (r *FailoverResult) lap(ctx context.Context, s *stand, i int) (err error) {
 		if err := lab.Pass(ctx, 300*time.Millisecond+time.Duration(i)*time.Second/time.Duration(r.Rounds)); err != nil {
 			return err
 		}
-		if one.rounds, err = s.blow(ctx, b); err != nil {
+		if err := s.blow(ctx, b, &one); err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
 		r.rounds[b.name] = append(r.rounds[b.name], one)
@@ -156,6 +156,7 @@ func (r *FailoverResult) lap(ctx context.Context, s *stand, i int) (err error) {
 // shot is one fault and what it did to each VIP, in the order of the columns.
 type shot struct {
 	rounds []Round
+	back   []bool // two hosts answered while all was repaired
 	leader string // the host with etcd's leader when the fault came, "any" when it was not placed
 }
 
@@ -166,42 +167,46 @@ func (r *FailoverResult) log(b blow, i int, one shot) {
 		if round.Two {
 			two = " two!"
 		}
+		if one.back[j] {
+			two += " two coming back!"
+		}
 		fmt.Fprintf(r.Log, "  %s: %.1f ms %s%s", r.columns[j], ms(round.Outage), round.Path, two)
 	}
 	fmt.Fprintln(r.Log)
 }
 
 // blow brings a fault about once, and settles. Times run until host b answers for
-// every VIP and a little longer; whether two hosts answered is judged until all
-// is repaired, because what is thawed or plugged in again may still answer.
-func (s *stand) blow(ctx context.Context, b blow) ([]Round, error) {
+// every VIP and a little longer. What is thawed or plugged in again may still
+// answer, so that the repair is watched as well.
+func (s *stand) blow(ctx context.Context, b blow, one *shot) error {
 	s.wire.Take()
 	from := time.Now()
 	if err := b.do(s); err != nil {
-		return nil, fmt.Errorf("bring the fault about: %w", err)
+		return fmt.Errorf("bring the fault about: %w", err)
 	}
 	for _, v := range s.vips {
 		if err := s.taken(ctx, v); err != nil {
-			return nil, fmt.Errorf("%s: %w", v.name, err)
+			return fmt.Errorf("%s: %w", v.name, err)
 		}
 	}
 	if err := lab.Pass(ctx, late); err != nil {
-		return nil, err
+		return err
 	}
-	to := time.Now()
-	rounds := make([]Round, len(s.vips))
-	for i, v := range s.vips {
+	to, frames := time.Now(), s.wire.Take()
+	for _, v := range s.vips {
 		seen := lab.Summarize(v.prober.Probes(), from, to)
-		rounds[i] = Round{Outage: seen.Gap.Length(), Path: seen.Path()}
+		one.rounds = append(one.rounds, Round{
+			Outage: seen.Gap.Length(), Path: seen.Path(), Two: answeredTwice(frames, v.addr),
+		})
 	}
 	if err := s.settle(ctx); err != nil {
-		return nil, fmt.Errorf("settle: %w", err)
+		return fmt.Errorf("settle: %w", err)
 	}
-	frames := s.wire.Take()
-	for i, v := range s.vips {
-		rounds[i].Two = answeredTwice(frames, v.addr, to)
+	frames = s.wire.Take()
+	for _, v := range s.vips {
+		one.back = append(one.back, slices.ContainsFunc(lab.ARPAnswers(frames, v.addr), lab.ARPAnswer.Dual))
 	}
-	return rounds, nil
+	return nil
 }
 
 // taken waits until host b has a VIP and a client gets answers: Leasehold's from
@@ -220,23 +225,20 @@ func (s *stand) taken(ctx context.Context, v *tried) error {
 	return v.prober.WaitAnswer(ctx, want, generous)
 }
 
-// answeredTwice reports whether two hosts answered for an address: the same
-// question; or, until the moment given, host a again after host b had spoken.
+// answeredTwice reports whether two hosts answered for an address that goes from
+// host a to host b: the same question, or host a again after host b had spoken.
 // Kernels that both have an address are not asked: behind a fence one of them is
 // silent.
-func answeredTwice(frames []lab.ARPFrame, addr netip.Addr, until time.Time) bool {
+func answeredTwice(frames []lab.ARPFrame, addr netip.Addr) bool {
 	if slices.ContainsFunc(lab.ARPAnswers(frames, addr), lab.ARPAnswer.Dual) {
 		return true
 	}
 	successor := false
 	for _, f := range frames {
-		if !f.Claims(addr) || f.At.After(until) {
-			continue
-		}
-		if f.Port == lab.A && successor {
+		if f.Claims(addr) && f.Port == lab.A && successor {
 			return true
 		}
-		successor = successor || f.Port == lab.B
+		successor = successor || f.Claims(addr) && f.Port == lab.B
 	}
 	return false
 }

@@ -23,7 +23,7 @@ func (r *FailoverResult) Err() error {
 	var errs []error
 	for _, row := range r.rows() {
 		for i := range r.TTLs {
-			if n := twice(row.of(i)); n > 0 && row.all {
+			if n := twice(row.of(i)) + row.back(i); n > 0 && row.all {
 				errs = append(errs, fmt.Errorf("leasehold, %s: %s: two hosts answered in %d of %d rounds", r.columns[i], row.name, n, len(row.shots)))
 			}
 		}
@@ -45,6 +45,17 @@ func (row failoverRow) of(column int) []Round {
 		rounds[i] = s.rounds[column]
 	}
 	return rounds
+}
+
+// back counts the rounds in which two hosts answered while all was repaired.
+func (row failoverRow) back(column int) int {
+	n := 0
+	for _, s := range row.shots {
+		if s.back[column] {
+			n++
+		}
+	}
+	return n
 }
 
 // rows are the faults, and those that may take etcd's leader along a second time
@@ -92,10 +103,27 @@ func (r *FailoverResult) Print(w io.Writer) {
 		cells = append(cells, line)
 	}
 	writeTable(w, cells)
-	fmt.Fprintf(w, "\n%s\n"+
-		"etcd: election timeout %v, heartbeat %v, three members on hosts a, b, c.\n%s\n\n",
+	fmt.Fprint(w, "\nTwo hosts answered the same question while all was repaired, rounds\n\n")
+	back := [][]string{cells[0]}
+	for _, row := range r.rows() {
+		if row.all {
+			back = append(back, r.backLine(row))
+		}
+	}
+	writeTable(w, back)
+	fmt.Fprintf(w, "\n%s\netcd: election timeout %v, heartbeat %v, three members on hosts a, b, c.\n%s\n\n",
 		failoverNotes, r.Election, r.Heartbeat, r.machine)
 	writeMarkdown(w, cells)
+	fmt.Fprintln(w)
+	writeMarkdown(w, back)
+}
+
+func (r *FailoverResult) backLine(row failoverRow) []string {
+	line := []string{row.name, fmt.Sprint(len(row.shots))}
+	for i := range r.columns {
+		line = append(line, fmt.Sprint(row.back(i)))
+	}
+	return line
 }
 
 const failoverNotes = `host lost: cable dead, all on it killed. daemon killed: -9 and not restarted, keepalived's likewise.
