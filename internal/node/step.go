@@ -152,8 +152,8 @@ func (f *Facts) repair() []Action {
 	}
 	if f.disputed() && !f.confirmed() {
 		do = append(do, f.confirm()...)
-		if f.Claimed {
-			return do
+		if f.Claimed || !f.Bound && !f.Permanent {
+			return do // neither opened nor put back before etcd has answered
 		}
 	}
 	switch {
