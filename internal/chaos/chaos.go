@@ -10,7 +10,7 @@
 // itself, complains of a bug of its own or leaves anything behind (J6).
 //
 // There is no netem on the kernels that it was made for. Frames are lost by
-// nftables at the switch.
+// nftables at the switch, and delayed by a detour through this process.
 package chaos
 
 import (

@@ -103,6 +103,12 @@ func lose(ctx context.Context, w *world, e *Event) (end, error) {
 	return w.wire(ctx, e, way(e.On, "", 0, e.Arg)...)
 }
 
+// delay has all that a host sends come late.
+func delay(ctx context.Context, w *world, e *Event) (end, error) {
+	e.Hurts = append(everywhere(w, e.On), member(e.On), service)
+	return w.wire(ctx, e, lab.Impairment{From: e.On, Delay: time.Duration(e.Arg) * time.Millisecond})
+}
+
 // unplug pulls the cable of a host for as long as the last of such faults lasts.
 func (w *world) unplug(host string) error {
 	w.mu.Lock()

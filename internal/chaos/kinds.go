@@ -37,6 +37,7 @@ func kinds() []kind {
 		{"cut-hosts", 5, 200 * ms, 10 * time.Second, betweenMembers, cutHosts},
 		{"cut-client", 2, 200 * ms, 5 * time.Second, onNodeEitherWay, cutClient},
 		{"lose", 4, 500 * ms, 8 * time.Second, lossy, lose},
+		{"delay", 4, 500 * ms, 8 * time.Second, late, delay},
 		{"cable", 3, 100 * ms, 6 * time.Second, onNode, pullCable},
 		{"link-down", 3, 100 * ms, 6 * time.Second, onNode, linkDown},
 		{"ifdown", 3, 100 * ms, 4 * time.Second, onNode, ifdown},
@@ -64,6 +65,7 @@ func etcdKinds() []kind {
 		{"etcd-freeze", 6, 100 * ms, 5 * time.Second, onMemberOrLeader, freezeMember},
 		{"etcd-move", 3, 0, 0, onMember, moveLeader},
 		{"etcd-compact", 2, 0, 0, nil, compact},
+		{"etcd-disk", 2, 1 * time.Second, 6 * time.Second, onMemberOrLeader, fillDisk},
 		{"etcd-nospace", 1, 500 * ms, 3 * time.Second, onMember, noSpace},
 	}
 }
@@ -126,4 +128,8 @@ func betweenMembers(r *rand.Rand, _ []string, f *Fault) {
 
 func lossy(r *rand.Rand, _ []string, f *Fault) {
 	f.On, f.Arg = pick(r, members()...), []int{2, 10, 30, 60}[r.IntN(4)]
+}
+
+func late(r *rand.Rand, _ []string, f *Fault) {
+	f.On, f.Arg = pick(r, members()...), []int{5, 30, 100, 400}[r.IntN(4)]
 }

@@ -14,7 +14,7 @@ type Fault struct {
 	// On and Peer are hosts, or roles that are looked up when the fault begins:
 	// holder, standby, leader (of etcd).
 	On, Peer string
-	Arg      int           // percent, a number of processes, a prefix length: see the kind
+	Arg      int           // percent, milliseconds, a number, a prefix length: see the kind
 	At       time.Duration // from the beginning of the round
 	For      time.Duration // 0: it is over at once
 }

@@ -66,6 +66,13 @@ func (t *Trace) summary(out io.Writer) {
 		kinds = append(kinds, fmt.Sprintf("%s %d", k, count[k]))
 	}
 	fmt.Fprintf(out, "%d faults in %v: %s\n", len(t.Events), round(t.End.Sub(t.Start)), strings.Join(kinds, ", "))
+	ended := map[string]int{}
+	for _, x := range t.Exits {
+		ended[x.Unit]++
+	}
+	for _, u := range slices.Sorted(maps.Keys(ended)) {
+		fmt.Fprintf(out, "%s ended by itself %d times\n", u, ended[u])
+	}
 	gaps := t.Gaps()
 	var longest, well, sum time.Duration
 	for _, g := range gaps {

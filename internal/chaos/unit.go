@@ -19,6 +19,7 @@ type unit struct {
 	begin func() (*lab.Process, error)
 
 	mu     sync.Mutex
+	last   time.Time // when it was started again after it ended by itself
 	p      *lab.Process
 	down   int // faults that want it down
 	frozen int // faults that want it stopped
@@ -93,13 +94,14 @@ func (u *unit) thaw() error {
 }
 
 // revive starts the process again when it ended although no fault wanted it to,
-// and reports that.
+// and reports that; one that cannot live is started once a second.
 func (u *unit) revive() (ended bool, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.down > 0 || u.p == nil || u.p.Running() {
+	if u.down > 0 || u.p == nil || u.p.Running() || time.Since(u.last) < time.Second {
 		return false, nil
 	}
+	u.last = time.Now()
 	return true, u.start()
 }
 

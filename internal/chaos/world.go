@@ -58,6 +58,11 @@ func openWorld(ctx context.Context, l *lab.Lab, o Options) (*world, error) {
 		units: map[string]*unit{}, wires: map[*Event][]lab.Impairment{}, cables: map[string]int{}, links: map[string]int{},
 	}
 	var err error
+	for _, h := range members() {
+		if err := w.mountDisk(h); err != nil {
+			return nil, err
+		}
+	}
 	// Debian's etcd 3.4 asks before it campaigns only when told to; without that a
 	// member that comes back from a partition makes the leader step down.
 	if w.etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: election, ExtraArgs: []string{"--pre-vote"}}); err != nil {

@@ -17,8 +17,9 @@ import (
 // faults are the cuts in force. They are rules of the bridge, so that they hold
 // for every frame, ARP included, and the hosts' own firewalls stay as they are.
 type faults struct {
-	mu    sync.Mutex
-	rules []rule
+	mu      sync.Mutex
+	rules   []rule
+	delayed []string // hosts whose frames take a detour
 }
 
 // rule drops percent of the frames on the way from one port to another; to ""
@@ -182,22 +183,41 @@ func (n *network) change(ctx context.Context, edit func([]rule, ...rule) []rule,
 	n.faults.mu.Lock()
 	defer n.faults.mu.Unlock()
 	next := edit(slices.Clone(n.faults.rules), rules...)
-	var text strings.Builder
-	text.WriteString("table bridge lab\ndelete table bridge lab\n")
-	if len(next) > 0 {
-		text.WriteString("table bridge lab {\n chain forward {\n  type filter hook forward priority 0; policy accept;\n")
-		for _, r := range next {
-			fmt.Fprintf(&text, "  %s\n", r)
-		}
-		text.WriteString(" }\n}\n")
-	}
 	cmd := command(ctx, n.sw, "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(text.String())
+	cmd.Stdin = strings.NewReader(n.ruleset(next))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("set the switch's rules: %w: %s", err, bytes.TrimSpace(out))
 	}
 	n.faults.rules = next
 	return nil
+}
+
+// ruleset is the text for nft that puts rules in the place of all others. Frames
+// that take a detour are dropped before the rules and come back as the switch's
+// own, with a mark in the place of the port.
+func (n *network) ruleset(rules []rule) string {
+	var text strings.Builder
+	text.WriteString("table bridge lab\ndelete table bridge lab\n")
+	if len(rules)+len(n.faults.delayed) == 0 {
+		return text.String()
+	}
+	text.WriteString("table bridge lab {\n chain forward {\n  type filter hook forward priority 0; policy accept;\n")
+	for _, host := range n.faults.delayed {
+		fmt.Fprintf(&text, "  iifname %q drop\n", host)
+	}
+	for _, r := range rules {
+		fmt.Fprintf(&text, "  %s\n", r)
+	}
+	text.WriteString(" }\n chain output {\n  type filter hook output priority 0; policy accept;\n")
+	for _, r := range rules {
+		if r.from == "" {
+			fmt.Fprintf(&text, "  %s\n", r)
+		} else if slices.Contains(n.faults.delayed, r.from) {
+			fmt.Fprintf(&text, "  meta mark %d %s\n", n.mark(r.from), rule{"", r.to, r.percent})
+		}
+	}
+	text.WriteString(" }\n}\n")
+	return text.String()
 }
 
 // DropInput does on host what the operators did by hand: iptables -A INPUT -s

@@ -34,6 +34,8 @@ type network struct {
 	swNL   *netlink.Handle
 	seats  []*seat
 	faults faults
+
+	detours detours
 }
 
 var labs atomic.Int64 //nolint:gochecknoglobals // numbers the labs of this process

@@ -36,6 +36,13 @@ func (e *Etcd) Read(ctx context.Context, host, prefix string) ([]EtcdKey, error)
 	return keys, nil
 }
 
+// Put writes a key through the member on a host.
+func (e *Etcd) Put(ctx context.Context, host, key string, value []byte) error {
+	return e.call(ctx, host, "/v3/kv/put", map[string]string{
+		"key": base64.StdEncoding.EncodeToString([]byte(key)), "value": base64.StdEncoding.EncodeToString(value),
+	}, nil)
+}
+
 // NoSpace raises the alarm of a member that has used up its quota, or takes it
 // back. While it stands the cluster refuses to put keys and to grant leases.
 func (e *Etcd) NoSpace(ctx context.Context, host string, raised bool) error {
