@@ -139,7 +139,7 @@ func search(where, text string) []Finding {
 	return found
 }
 
-var stampForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d{4})`) //nolint:gochecknoglobals // a constant, but for the type
+var stampForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d{4})`)
 
 // stamp returns the time at the beginning of a line of a daemon's log, or the
 // zero Time.

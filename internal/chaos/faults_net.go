@@ -213,7 +213,7 @@ func flushRules(ctx context.Context, w *world, e *Event) (end, error) {
 }
 
 // hogs are busy loops, more of them than the machine has processors.
-func hogs(ctx context.Context, w *world, e *Event) (end, error) {
+func hogs(_ context.Context, w *world, e *Event) (end, error) {
 	e.Hurts = []Part{service}
 	var loops []*lab.Process
 	var errs []error

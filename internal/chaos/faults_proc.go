@@ -111,6 +111,9 @@ func compact(ctx context.Context, w *world, e *Event) (end, error) {
 		if revision, ok := strings.CutPrefix(strings.TrimSpace(line), `"Revision" : `); ok {
 			e.Note = "revision " + revision
 			_, err := w.ctl(ctx, "compact", revision)
+			if err != nil && strings.Contains(err.Error(), "has been compacted") {
+				e.Note, err = "done already", nil
+			}
 			return nil, err
 		}
 	}

@@ -95,10 +95,13 @@ func (d *detour) take(now time.Time) error {
 	buf := make([]byte, vnetHeader+1<<17) // more than a segment that the NIC has to cut
 	for {
 		n, _, _, ok, err := receive(d.in, buf, nil)
-		if err != nil && !errors.Is(err, unix.ENETDOWN) {
+		if errors.Is(err, unix.ENETDOWN) { // the port went down: the socket goes on
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("delay frames: %w", err)
 		}
-		if !ok || err != nil {
+		if !ok {
 			select {
 			case d.wake <- struct{}{}:
 			default:
