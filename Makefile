@@ -15,6 +15,8 @@ BENCH_N  ?= 10
 FAILOVER_N ?= 30
 QUIET_FOR ?= 1h
 TESTFLAGS ?=
+SEEDS    ?= 100000
+FIRST    ?= 1
 
 # Packages whose tests boot machines and measure times. They run one after the
 # other, after the rest, so that they do not steal the CPU from each other.
@@ -57,6 +59,10 @@ cases: setup build ## the operator's cases as one table, with what was measured
 .PHONY: demo
 demo: setup build ## two nodes, an etcd and a VIP that moves, on this machine
 	$(DEMO_CMD)
+
+.PHONY: sim
+sim: ## SEEDS=100000 clusters in virtual time under every fault, from seed FIRST on
+	$(GO) run ./internal/sim/leasehold-sim -coverage -first $(FIRST) -seeds $(SEEDS)
 
 DURATION ?= 10m
 SEED     ?= 0

@@ -70,7 +70,7 @@ func (f *Facts) enter(r Role) (Role, []Action) {
 		return Standby, []Action{{Verb: Withdraw}, {Verb: RemoveVIP, Until: f.removeBy()}, {Verb: Resign, Why: why}}
 	case f.Now.Before(f.RetryBind):
 		return r, nil // somebody else answers for the VIP, and another node of ours would find the same
-	case f.Claimed && !f.confirmed():
+	case f.Fenced && f.disputed() && !f.confirmed():
 		return r, f.confirm()
 	}
 	bind := []Action{{Verb: BindVIP, Until: f.HeldUntil, Probe: f.Unclean}, {Verb: AnnounceVIP}}

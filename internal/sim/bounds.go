@@ -17,7 +17,7 @@ func (w *world) heal0() {
 	w.etcd.delete(w.keys.Switchover())
 	spared := w.pick()
 	for _, h := range w.hosts {
-		h.trap = trap{}
+		h.trap, h.ambush = trap{}, nil
 		if h == spared || w.oneIn(2) {
 			w.refresh(h)
 		} else if h.kernel.addr.byHand {
@@ -61,8 +61,8 @@ func trials() []trial {
 		{"cut off", func(w *world, h *host) { w.cause(cutOff, h) }, waitedOut, true},
 		{"frozen", func(w *world, h *host) { w.cause(freezeProcess, h) }, waitedOut, true},
 		{"killed", func(w *world, h *host) { w.cause(killProcess, h) }, waitedOut, true},
-		{"struck dead", func(w *world, h *host) { h.strike(func() { w.killedNow(h) }) }, waitedOut, true},
-		{"struck still", func(w *world, h *host) { h.strike(func() { w.frozenNow(h) }) }, waitedOut, true},
+		{"struck dead", func(w *world, h *host) { h.trap = trap{1 + w.rnd.IntN(60), h.struck(func() { w.killedNow(h) })} }, waitedOut, true},
+		{"struck still", func(w *world, h *host) { h.trap = trap{1 + w.rnd.IntN(60), h.struck(func() { w.frozenNow(h) })} }, waitedOut, true},
 		{"mysqld down", func(w *world, h *host) { w.cause(mysqldDown, h) }, invited, true},
 		{"link down", func(w *world, h *host) { w.cause(linkFlips, h) }, invited, true},
 		{"switchover", func(w *world, h *host) { w.cause(switchoverAsked, h) }, invited, false},
@@ -72,11 +72,34 @@ func trials() []trial {
 		{"VIP removed", func(w *world, h *host) { w.cause(vipRemoved, h) }, putBack, false},
 		{"claimed", func(w *world, h *host) { w.cause(foreignClaim, h) }, putBack, false},
 		{"restarted", func(w *world, h *host) { w.killedNow(h); w.restart(h, w.upTo(h.ttl/3)) }, stays, false},
+		{"host lost, watches silent", func(w *world, h *host) { w.silence(h); w.cause(crashHost, h) }, unseen, true},
+		{"claimed while the process is away", func(w *world, h *host) { w.killedNow(h); w.cause(foreignClaim, h); w.restart(h, w.upTo(h.ttl/3)) }, comesBack, false},
 		{"etcd hiccup", func(w *world, h *host) { w.etcd.elect(hiccup(h)) }, stays, false},
 		{"wall clock", func(w *world, h *host) { w.cause(wallStep, h) }, stays, false},
 		{"compaction", func(w *world, h *host) { w.cause(compacted, h); w.cause(watchBreaks, h) }, stays, false},
 	}
 }
+
+// silence has the watches of all others say nothing more.
+func (w *world) silence(h *host) {
+	for _, o := range w.hosts {
+		if o != h {
+			o.watch.silent = true
+		}
+	}
+}
+
+// unseen is the bound where a standby has to ask, two fifths of the ttl later and
+// at least half a second (election.Core: checkAt). What it then sees may be that
+// the holder key has vanished with its lease, which may have been renewed after
+// the last answer: the ttl begins anew.
+func unseen(w *world, h *host) time.Duration {
+	return 2*waitedOut(w, h) + max(h.ttl*2/5, 500*time.Millisecond)*100/99
+}
+
+// comesBack is the bound of a process that is started again within a third of the
+// ttl, and then has to hear from etcd.
+func comesBack(_ *world, h *host) time.Duration { return h.ttl/3 + 200*time.Millisecond }
 
 // hiccup is how long etcd may be without a leader before it costs the holder its
 // tenure: what is left of that right before a renewal, less 25 ms on the way.
@@ -115,7 +138,7 @@ func (w *world) try(t trial, h *host) {
 	epoch := h.epoch()
 	w.cov.hit(boundFailover)
 	w.logf("trial: %s", t.what)
-	if t.what == "restarted" && !h.fenced() && h.ttl < 4*time.Second {
+	if (t.what == "restarted" || t.what == "claimed while the process is away") && !h.fenced() && h.ttl < 4*time.Second {
 		return // the lifetimes of a short ttl end before a new process can read etcd
 	}
 	t.do(w, h)

@@ -42,6 +42,7 @@ const (
 	tookVanished
 	tookStanding
 	trapped
+	ambushed
 	trappedInThread
 	killedWhileHolding
 	frozenWhileHolding
@@ -61,7 +62,7 @@ var pointNames = [...]string{
 	"fence shut by a claim", "fence rebuilt", "bind begun", "probe sent", "probe answered", "announced",
 	"lifetime set too late, noticed", "action failed", "started with saved state", "tenure adopted", "became holder", "let go",
 	"take-over: first", "take-over: after a release", "take-over: holder key vanished", "take-over: holder key stands",
-	"struck between two instructions", "struck within an action", "killed while holding", "frozen while holding",
+	"struck between two instructions", "ambushed at what matters", "struck within an action", "killed while holding", "frozen while holding",
 	"thawed when another held", "fence and lifetimes in one cluster",
 	"bound checked: one fault", "bound checked: after healing", "bound checked: others stay broken",
 	"tenure covers a pause", "pause survived",

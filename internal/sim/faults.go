@@ -171,19 +171,28 @@ func (w *world) onProcess(f fault, h *host) {
 	}
 }
 
-// strike has something happen between two of the process's next instructions.
+// strike has something happen between two of the process's next instructions,
+// or of those with which it next does something that matters.
 func (h *host) strike(do func()) {
 	if h.dead || h.trap.armed() {
 		return
 	}
-	h.trap = trap{left: 1 + h.w.rnd.IntN(60), do: func() {
+	if h.w.oneIn(2) {
+		h.ambush = h.struck(do)
+		return
+	}
+	h.trap = trap{left: 1 + h.w.rnd.IntN(60), do: h.struck(do)}
+}
+
+func (h *host) struck(do func()) func() {
+	return func() {
 		h.blame()
 		h.w.cov.hit(trapped)
 		if h.thread != nil {
 			h.w.cov.hit(trappedInThread)
 		}
 		do()
-	}}
+	}
 }
 
 func (w *world) killedNow(h *host) {

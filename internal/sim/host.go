@@ -41,6 +41,7 @@ type host struct {
 	frozen  bool
 	parked  []event
 	trap    trap
+	ambush  ambush
 	file    *election.Saved // what it has written down
 	core    *election.Core
 	memory  *node.Memory
@@ -103,7 +104,7 @@ func (h *host) start() {
 	w := h.w
 	h.life++
 	h.dead, h.frozen, h.stop, h.leaving, h.told, h.comeBack = false, false, false, false, false, false
-	h.parked, h.trap = h.parked[:0], trap{}
+	h.parked, h.trap, h.ambush = h.parked[:0], trap{}, nil
 	cfg := election.Config{
 		Service: service, Node: h.name, TTL: h.ttl, Margin: margin, Priority: h.priority, Preempt: h.preempt,
 		VIPs: []string{"10.20.8.188/24"}, Version: "sim", Endpoints: members,
@@ -134,7 +135,7 @@ func (h *host) start() {
 func (h *host) kill() {
 	h.life++
 	h.dead, h.frozen = true, false
-	h.parked, h.trap = h.parked[:0], trap{}
+	h.parked, h.trap, h.ambush = h.parked[:0], trap{}, nil
 	if h.thread != nil {
 		h.thread.stop()
 		h.thread = nil
@@ -193,6 +194,20 @@ type trap struct {
 }
 
 func (t *trap) armed() bool { return t.left > 0 }
+
+// An ambush is a trap that is not set before the process does something that
+// matters.
+type ambush func()
+
+// spring sets the trap of an ambush within the next few instructions.
+func (h *host) spring() {
+	if h.ambush != nil && !h.trap.armed() {
+		do := h.ambush
+		h.ambush = nil
+		h.trap = trap{left: 1 + h.w.rnd.IntN(10), do: do}
+		h.w.cov.hit(ambushed)
+	}
+}
 
 // later runs f as an instruction of this process, after d.
 func (h *host) later(d time.Duration, f func()) {

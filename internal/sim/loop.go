@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,6 +25,8 @@ type loop struct {
 	rests bool // after something failed: nothing but time begins the next turn
 	due   bool // something was signalled during a turn
 	busy  bool
+
+	renewed boottime.Instant // when the tenure was confirmed last, as the present actions know it
 }
 
 // hands are the node's, on this host.
@@ -58,6 +61,9 @@ func (l *loop) turn() {
 	}
 	f := hands.Read(h.stop).Facts()
 	next, do := node.Step(l.role, f)
+	if len(do) > 0 && (do[0].Verb != node.ExtendVIP || h.w.oneIn(20)) {
+		h.spring()
+	}
 	if len(do) == 0 {
 		l.done(hands, f, next, nil, nil)
 		return
@@ -76,6 +82,7 @@ func (l *loop) start(hands node.Hands) {
 		h.pause(20 * time.Microsecond)
 		f := r.Facts()
 		next, do := node.Step(l.role, f)
+		l.renewed = f.Renewed
 		l.done(hands, f, next, do, l.perform(hands, f, do))
 	})
 	h.thread.step()
@@ -84,6 +91,7 @@ func (l *loop) start(hands node.Hands) {
 // act carries the actions out, each an event of its own.
 func (l *loop) act(hands node.Hands, f node.Facts, next node.Role, do []node.Action) {
 	h := l.h
+	l.renewed = f.Renewed
 	h.thread = newThread(h, func() { l.done(hands, f, next, do, l.perform(hands, f, do)) })
 	h.thread.step()
 }
@@ -152,6 +160,9 @@ func (h *host) electionTurn() {
 	if h.leaving && h.w.now >= h.closing {
 		stopped = true
 	}
+	if h.ambush != nil && slices.ContainsFunc(reqs, matters) {
+		h.spring()
+	}
 	h.next(func() {
 		h.file = saved // before a request that may move the tenure to another lease
 		h.sendAll(reqs, func() {
@@ -167,6 +178,11 @@ func (h *host) electionTurn() {
 			h.kickElection(wake)
 		})
 	})
+}
+
+// matters reports whether a request changes who holds.
+func matters(r election.Request) bool {
+	return r.Kind == election.KindTake || r.Kind == election.KindRelease || r.Kind == election.KindRehang
 }
 
 // sendAll sends requests one after the other.

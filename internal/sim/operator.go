@@ -128,7 +128,7 @@ func (w *world) healHost(h *host) {
 	h.path, h.lag, h.broken, h.step = path{}, 0, false, 0
 	h.kernel.link, h.kernel.lan = true, true
 	h.kernel.report()
-	h.trap = trap{}
+	h.trap, h.ambush = trap{}, nil
 	h.ill(false)
 	w.goOn(h)
 	switch {

@@ -93,6 +93,7 @@ func (w *world) pauseLeft() time.Duration {
 // holder can hear of it.
 func (w *world) pauseAgain(h *host, f fault) {
 	w.member = [members]member{}
+	h.ambush = nil
 	if h.dead || h.frozen || h.stop || h.trap.armed() || !h.path.whole() || w.etcd.down || w.now < w.etcd.electing || h.core.State().HeldUntil == 0 {
 		return
 	}

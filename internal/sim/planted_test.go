@@ -61,7 +61,6 @@ var bugs = []planted{
 	{"adopted tenure counts from the start", one(syncFile, "long: p.Long, deadline: p.Deadline,", "long: p.Long, deadline: Deadline(c.now, time.Duration(h.TTL), c.cfg.Margin),"), 3000},
 	{"key made short before the kernel", one(stepFile, "return append([]Action{{Verb: ExtendVIP, Until: until}}, then...)", "return append(then, Action{Verb: ExtendVIP, Until: until})"), 3000},
 	{"long deadline kept at the end of a pause", one(stepFile, "return append([]Action{{Verb: ExtendVIP, Until: until}}, then...)", "return then"), 3000},
-	{"a late renewal makes a short deadline long again", one(tenureFile, "m.lease != lease || m.cut {", "m.lease != lease {"), 20000},
 	{"kernel's lateness forgotten", one("internal/node/reading.go", "f.HeldUntil = e.HeldUntil.Add(-r.Lateness)", "f.HeldUntil = e.HeldUntil"), 3000},
 	{"a lifetime that was set too late stays", one(setFile, "late <= s.limit(until)", "late > 0"), 20000},
 	{"pause ignored when letting go", one(stepFile, "case f.Paused, f.toShorten():", "case f.toShorten():"), 3000},

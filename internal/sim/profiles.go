@@ -68,7 +68,7 @@ func (w *world) populate(p profile) {
 	if w.oneIn(8) {
 		n = 5
 	}
-	ranked := p == wild && w.oneIn(3)
+	ranked, preempt := w.oneIn(3), p == wild && w.oneIn(2)
 	for i := range n {
 		h := &host{w: w, name: fmt.Sprintf("n%d", i), priority: 100, zero: boottime.Instant(1000 * time.Hour), well: true}
 		h.kernel = kernel{h: h, link: true, lan: true}
@@ -82,7 +82,7 @@ func (w *world) populate(p profile) {
 		h.current = w.rnd.IntN(members)
 		if ranked {
 			h.priority += w.rnd.IntN(3)
-			h.preempt = w.oneIn(2)
+			h.preempt = preempt && w.oneIn(2)
 		}
 		h.last = p == wild && w.oneIn(6)
 		w.hosts = append(w.hosts, h)
@@ -167,7 +167,7 @@ func (w *world) liveWild() {
 		w.lateLeases = 0.1
 	}
 	if w.oneIn(4) {
-		w.holes = 0.02
+		w.holes = []float64{0.02, 0.3}[w.rnd.IntN(2)]
 	}
 	if w.oneIn(2) {
 		w.run(w.upTo(3 * w.longest()))
@@ -269,10 +269,10 @@ func (w *world) promise(d time.Duration) {
 
 // generalBound is how long the VIP may be away once nothing more goes wrong and a
 // host is well that hears etcd: the longest tenure that may stand, on a clock
-// that is 1 % slow; what it takes to see the holder's last sign, when the watch
-// was silent (election.Core checks after 5 s at most); a round of the checks; the
-// way that is left to one who was named in a switchover; the turns of those that
-// are better and do not come; and a request that hangs.
+// that is 1 % slow, twice where its watch was silent (see unseen); what it takes
+// to notice that (election.Core checks after 5 s at most); a round of the checks;
+// the way that is left to one who was named in a switchover; the turns of those
+// that are better and do not come; and a request that hangs.
 func (w *world) generalBound() time.Duration {
-	return w.longest()*100/99 + 5*time.Second + time.Second + time.Second + time.Duration(len(w.hosts))*50*time.Millisecond + 2*time.Second
+	return 2*w.longest()*100/99 + 5*time.Second + time.Second + time.Second + time.Duration(len(w.hosts))*50*time.Millisecond + 2*time.Second
 }

@@ -42,8 +42,9 @@ var (
 func (s *set) open(h *host) {
 	*s = set{h: h, state: vip.State{LinkWhy: "not read yet"}}
 	if f := &h.kernel.fence; f.can {
-		if !f.attached || !h.kernel.addr.there {
-			f.attached, f.deadline = true, 0
+		f.attached = true // the map is pinned, whoever detached the program
+		if !h.kernel.addr.there {
+			f.deadline = 0
 		}
 		s.armed = f.deadline
 		if f.deadline != byClaim {
@@ -105,11 +106,11 @@ func (s *set) refresh() {
 		if f.deadline > byClaim {
 			st.Fence.Until = f.deadline
 		}
-		if f.claimed > s.claimsRead {
-			s.claimsRead = f.claimed
-			s.book(f.claimed)
-			st.Claim = s.claim
-		}
+	}
+	if f.claimed > s.claimsRead {
+		s.claimsRead = f.claimed
+		s.book(f.claimed)
+		st.Claim = s.claim
 	}
 	old := &s.state
 	if old.Known != st.Known || old.LinkUp != st.LinkUp || old.Bound != st.Bound || old.Permanent != st.Permanent ||
