@@ -42,13 +42,13 @@ func TestImpairDelay(t *testing.T) {
 	host := must2(l.Host(lab.B))(t)
 	conn := must2(l.Dial(ctx, lab.A, "tcp", net.JoinHostPort(host.Addr.Addr().String(), "4188")))(t) // its responder's echo
 	check(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	sent := make([]byte, 1<<20)
+	sent, back := make([]byte, 1<<20), make([]byte, 1<<20)
 	written := make(chan error, 1)
 	go func() {
 		_, err := conn.Write(sent)
 		written <- err
 	}()
-	if _, err := io.ReadFull(conn, sent); err != nil {
+	if _, err := io.ReadFull(conn, back); err != nil {
 		t.Errorf("a megabyte to a host that sends late, and back: %v", err)
 	}
 	check(t, <-written)
