@@ -92,6 +92,9 @@ func (f *Failure) Error() string {
 func Run(ctx context.Context, l *lab.Lab, o Options) (err error) {
 	o.fill()
 	defer func() { err = errors.Join(err, l.Close()) }()
+	if o.Binary, err = filepath.Abs(o.Binary); err != nil { // it is started from the hosts' directories
+		return fmt.Errorf("find the binary: %w", err)
+	}
 	began := time.Now()
 	w, err := openWorld(ctx, l, o)
 	if err != nil {
