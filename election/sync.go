@@ -18,20 +18,36 @@ func (c *Core) unsync() {
 
 // checkAt is when a silent watch has been silent for long enough to be asked
 // after: a watch that lost its member, or an event, says nothing at all. While
-// somebody renews, an event is due every fifth of the ttl.
+// somebody renews, an event is due every fifth of the ttl, and a renewal that the
+// watch had not told of starts the wait for the tenure's end anew when it is read:
+// at a ttl of 500 ms half a second more would have been a second ttl without
+// service (measured, host lost together with the watch's member).
 func (c *Core) checkAt() boottime.Instant {
 	if !c.synced {
 		return 0
 	}
-	ttl := c.cfg.TTL
+	ttl, least := c.cfg.TTL, 500*time.Millisecond // no need to ask often while nobody holds
 	if c.view.Holder != nil {
-		ttl = max(ttl, time.Duration(c.view.Holder.TTL))
+		ttl, least = max(ttl, time.Duration(c.view.Holder.TTL)), 0
 	}
-	return c.heard.Add(min(max(ttl*2/5, 500*time.Millisecond), 5*time.Second))
+	return c.heard.Add(min(max(ttl*2/5, least), 5*time.Second))
 }
 
-// pollSync reads the keys when the view is not in step with etcd, and when the
-// watch is silent.
+// reread is how often the keys are read although the watch speaks: etcd has left
+// events out of watches in released versions (etcd-io/etcd #17529, #19179), and a
+// member key that is missed so would stay missed.
+const reread = 10 * time.Second
+
+// nextRead is when the keys are read although the view is in step.
+func (c *Core) nextRead() boottime.Instant {
+	if !c.synced {
+		return 0
+	}
+	return min(c.checkAt(), c.loaded.Add(reread))
+}
+
+// pollSync reads the keys when the view is not in step with etcd, when the watch
+// is silent, and now and then.
 func (c *Core) pollSync() []Request {
 	if c.wish.stop && c.wish.release == 0 {
 		return nil
@@ -39,7 +55,7 @@ func (c *Core) pollSync() []Request {
 	if c.flying[KindRead] >= 4 || c.now.Before(c.readAt) || c.now.Before(c.retryAt[KindRead]) {
 		return nil
 	}
-	if c.synced && c.now.Before(c.checkAt()) {
+	if c.synced && c.now.Before(c.nextRead()) {
 		return nil
 	}
 	c.readAt = c.now.Add(min(c.cfg.TTL/10, hedge))
@@ -71,7 +87,7 @@ func (c *Core) load(r Reply) {
 		c.freeCap = 0
 	}
 	changed := !sameKeys(&v, &old)
-	c.view, c.heard = v, r.Got
+	c.view, c.heard, c.loaded = v, r.Got, r.Got
 	if !c.synced || changed {
 		c.watchGen++
 		c.watchRev = r.Revision + 1
