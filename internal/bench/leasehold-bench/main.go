@@ -116,6 +116,7 @@ func failover(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	f := flag.NewFlagSet("failover", flag.ContinueOnError)
 	f.IntVar(&o.Rounds, "n", 30, "rounds per fault; one takes about 10 s")
 	f.Var(&ttls, "ttls", "Leasehold's ttls")
+	f.Func("faults", "of host lost,NIC pulled,daemon killed,daemon frozen (default all)", list(&o.Faults))
 	f.DurationVar(&o.Election, "election", 250*time.Millisecond, "etcd's election timeout")
 	f.DurationVar(&o.Heartbeat, "heartbeat", 50*time.Millisecond, "etcd's heartbeat interval")
 	if err := parse(f, args, stderr); err != nil {
