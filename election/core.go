@@ -100,6 +100,7 @@ type Core struct {
 	watchRev int64
 	readAt   boottime.Instant // not before
 	heard    boottime.Instant // last watch event or read
+	loaded   boottime.Instant // last read
 	seen     boottime.Instant // the last sign of the holder: what its tenure is timed from
 	capRev   int64            // the holder key's revision that freeCap was asked for
 	freeCap  boottime.Instant // a long tenure that stood before us is over by then
@@ -242,7 +243,7 @@ func (c *Core) Poll(now boottime.Instant, wall time.Time) []Request {
 // Wake is when poll should be called again although nothing has happened.
 func (c *Core) Wake() boottime.Instant {
 	at := c.now.Add(time.Second)
-	for _, t := range []boottime.Instant{c.keepAt, c.mine.renewAt, c.takeWake(), c.releaseAt, c.checkAt(), c.readAt, c.view.Pause.End()} {
+	for _, t := range []boottime.Instant{c.keepAt, c.mine.renewAt, c.takeWake(), c.releaseAt, c.nextRead(), c.readAt, c.view.Pause.End()} {
 		if c.now.Before(t) {
 			at = min(at, t)
 		}
