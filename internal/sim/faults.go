@@ -288,7 +288,7 @@ func (w *world) onHost(f fault, h *host) {
 // detach takes a fence away by hand. Nothing happens to the process until it has
 // put it back: the two at once are beyond what is promised.
 func (w *world) detach(h *host) {
-	if h.dead || h.frozen || h.trap.armed() || h.guarded || !h.kernel.fence.attached {
+	if h.dead || h.frozen || h.trap.armed() || h.ambush != nil || h.guarded || !h.kernel.fence.attached {
 		return
 	}
 	h.kernel.fence.attached, h.guarded = false, true
@@ -318,7 +318,7 @@ func (w *world) onEtcd(f fault, h *host) {
 		w.blameAll()
 		e.full = !e.full
 	case compacted:
-		e.compaction(w.rnd.IntN(4))
+		w.compact()
 	case watchLags:
 		h.blame()
 		h.lag = w.upTo(2*time.Second) * time.Duration(w.rnd.IntN(2))
@@ -328,6 +328,21 @@ func (w *world) onEtcd(f fault, h *host) {
 		if !h.dead && !h.frozen && h.watch.open {
 			h.endWatch(h.watch.gen, errStream)
 		}
+	}
+}
+
+// compact has etcd forget what was, a few times, while watches have to begin anew.
+func (w *world) compact() {
+	for _, h := range w.hosts {
+		if !h.dead && !h.frozen && h.watch.open && w.oneIn(2) {
+			h.endWatch(h.watch.gen, errStream)
+		}
+	}
+	for range 4 {
+		w.at(w.upTo(40*time.Millisecond), func() {
+			w.etcd.put(w.keys.Prefix()+"garbage", fmt.Sprint(w.now), 0)
+			w.etcd.compaction(0)
+		})
 	}
 }
 

@@ -103,7 +103,7 @@ func (l *loop) perform(hands node.Hands, f node.Facts, do []node.Action) error {
 		if a.Why != "" {
 			h.w.logf("%s: %s: %s", h.name, a.Verb, a.Why)
 		} else if h.w.traced {
-			h.w.logf("%s: %s until %s", h.name, a.Verb, a.Until.Sub(h.clock()))
+			h.w.logf("%s: %s until %s%s", h.name, a.Verb, a.Until.Sub(h.clock()), ended(a, f))
 		}
 		if err := hands.Do(context.Background(), f, a); err != nil {
 			h.w.cov.hit(actionFailed)
@@ -113,6 +113,14 @@ func (l *loop) perform(hands node.Hands, f node.Facts, do []node.Action) error {
 		h.pause(20 * time.Microsecond)
 	}
 	return nil
+}
+
+// ended says why etcd ended the tenure for which the VIP is removed.
+func ended(a node.Action, f node.Facts) string {
+	if a.Verb != node.RemoveVIP || f.Ended == "" {
+		return ""
+	}
+	return ": " + f.Ended
 }
 
 // done is what node.Loop does after the actions.

@@ -65,6 +65,17 @@ func RunMany(o Options, n uint64, workers, failures int) Totals {
 	return t
 }
 
+// enough is how many worlds it takes for everything to have happened.
+const enough = 2000
+
+// Missing names what never happened although there was time enough.
+func (t Totals) Missing() []string {
+	if t.Worlds < enough {
+		return nil
+	}
+	return t.Coverage.Missing()
+}
+
 // Report says it in words, with every counter where wanted.
 func (t Totals) Report(counters bool) string {
 	var b strings.Builder
@@ -73,7 +84,7 @@ func (t Totals) Report(counters bool) string {
 	}
 	fmt.Fprintf(&b, "%d worlds, %.1f simulated hours in %.1f s: %.1f hours a second, %.2f million events, %.0f ns each\n",
 		t.Worlds, t.Time.Hours(), t.Took.Seconds(), t.Time.Hours()/t.Took.Seconds(), float64(t.Events)/1e6, float64(t.Took)/float64(max(1, t.Events)))
-	if missing := t.Coverage.Missing(); len(missing) > 0 {
+	if missing := t.Missing(); len(missing) > 0 {
 		fmt.Fprintf(&b, "never happened: %s\n", strings.Join(missing, "; "))
 	}
 	for _, r := range t.Failed {

@@ -211,6 +211,11 @@ func (h *host) deliver(gen int) {
 		h.later(100*time.Millisecond, func() { h.deliver(gen) })
 		return
 	}
+	if wt.rev <= w.etcd.compact {
+		w.cov.hit(watchCompacted)
+		h.endWatch(gen, errCompacted)
+		return
+	}
 	from, to := w.etcd.since(wt.rev), len(w.etcd.log)
 	if from == to {
 		return
@@ -222,6 +227,7 @@ func (h *host) deliver(gen int) {
 		}
 		if w.chance(w.holes) {
 			w.cov.hit(watchHole)
+			h.blame()
 			continue
 		}
 		h.events = append(h.events, c.ev)

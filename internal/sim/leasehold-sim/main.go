@@ -38,7 +38,7 @@ func run() int {
 	}
 	t := sim.RunMany(o, *seeds, *workers, *most)
 	fmt.Print(t.Report(*counters))
-	if len(t.Failed) > 0 {
+	if len(t.Failed) > 0 || o.Profile == "" && len(t.Missing()) > 0 {
 		return 1
 	}
 	return 0
