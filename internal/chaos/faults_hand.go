@@ -122,9 +122,9 @@ func send(ctx context.Context, device string, frame []byte, times int) (err erro
 
 // pause pauses HA; with Arg 1 it ends by itself, else by a resume.
 func pause(ctx context.Context, w *world, e *Event) (end, error) {
-	length := 10 * time.Minute
-	if e.Arg == 1 {
-		length = e.For
+	length := e.For
+	if e.Arg == 0 {
+		length += patience // not much longer: a host that loses its power takes the tenure along
 	}
 	out, err := w.leasehold(ctx, e.On, "pause", "--for", length.String(), "--reason", "chaos")
 	if err != nil {
