@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"leasehold/election"
+	"leasehold/internal/node"
 )
 
 // fault is something that happens to a cluster, or the end of it.
@@ -288,10 +289,11 @@ func (w *world) onHost(f fault, h *host) {
 // detach takes a fence away by hand. Nothing happens to the process until it has
 // put it back: the two at once are beyond what is promised.
 func (w *world) detach(h *host) {
-	if h.dead || h.frozen || h.trap.armed() || h.ambush != nil || h.guarded || !h.kernel.fence.attached {
+	k := &h.kernel
+	if h.dead || h.frozen || h.trap.armed() || h.ambush != nil || h.guarded || !k.fence.attached || k.addr.there && h.loop.role != node.Holder {
 		return
 	}
-	h.kernel.fence.attached, h.guarded = false, true
+	k.fence.attached, h.guarded = false, true
 	w.at(1100*time.Millisecond, func() { h.guarded = false })
 }
 

@@ -94,7 +94,7 @@ func (w *world) arrived(fl *flight) {
 	}
 	back := w.latency()
 	if fl.h.path.slow && w.chance(0.3) {
-		back = w.upTo(2 * time.Second)
+		back = w.upTo(min(fl.h.ttl, 4*time.Second) / 2) // some in time, some after the next try
 		w.cov.hit(replySlow)
 	}
 	if fl.h.path.unheard[fl.end] {

@@ -173,6 +173,9 @@ func (w *world) liveWild() {
 		w.run(w.upTo(3 * w.longest()))
 	}
 	menu, often := w.menu(), 2+w.rnd.IntN(10)
+	if w.oneIn(3) {
+		menu, often = duel(), 2
+	}
 	scale := w.longest() * time.Duration(1+w.rnd.IntN(3)) / 2
 	for range 10 + w.rnd.IntN(30) {
 		w.cause(menu[w.rnd.IntN(len(menu))], w.victim())
@@ -215,6 +218,17 @@ func (w *world) menu() []fault {
 		}
 	}
 	return append(menu, startProcess, thawProcess, resumeHost)
+}
+
+// duel is what ends tenures and begins them: a holder that is struck at a bad
+// moment, and another that cannot wait.
+func duel() []fault {
+	return []fault{
+		strikeKill, strikeKill, strikeFreeze, strikeFreeze, strikeRestart, killProcess, killAndRestart, freezeProcess, thawProcess,
+		slowReplies, slowReplies, cutOff, loseReplies, loseRequests, crashHost, mysqldDown, mysqldUp,
+		pauseTimed, pauseEndless, pauseRemoved, pauseRemoved, holderLeaseRevoked, watchSilent, foreignClaim, leaderLost, switchoverAsked,
+		strayVIP, strayVIP, vipRemoved,
+	}
 }
 
 // victim is who is struck: the holder as often as not.
