@@ -74,7 +74,11 @@ type Coverage struct {
 	verbs    [node.DefendVIP + 1]uint64
 	requests [election.KindHistory + 1]uint64
 	faults   [faults]uint64
+	trials   map[string]uint64
 }
+
+// NewCoverage counts from nothing.
+func NewCoverage() *Coverage { return &Coverage{trials: map[string]uint64{}} }
 
 func (c *Coverage) hit(p point) { c.hits[p]++ }
 
@@ -92,12 +96,18 @@ func (c *Coverage) Add(o *Coverage) {
 	for i, n := range o.faults {
 		c.faults[i] += n
 	}
+	for what, n := range o.trials {
+		c.trials[what] += n
+	}
 }
 
 // each calls f with every counter.
 func (c *Coverage) each(f func(group, name string, n uint64)) {
 	for i, n := range c.faults {
 		f("fault", fault(i).String(), n)
+	}
+	for _, t := range allTrials() {
+		f("trial", t.what, c.trials[t.what])
 	}
 	for i, n := range c.verbs {
 		f("action", node.Verb(i).String(), n)

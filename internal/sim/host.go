@@ -31,6 +31,7 @@ type host struct {
 	path      path
 	current   int // the member in use
 	lag       time.Duration
+	late      time.Duration // answers from etcd are up to that late
 	broken    bool          // the VIP cannot be bound
 	resets    time.Duration // how long the reset of the clients may take
 	guarded   bool          // nothing happens to the process now: its fence is missing
@@ -42,6 +43,7 @@ type host struct {
 	parked  []event
 	trap    trap
 	ambush  ambush
+	eager   bool            // the ambush is sprung by whatever the loop does
 	file    *election.Saved // what it has written down
 	core    *election.Core
 	memory  *node.Memory
@@ -104,7 +106,7 @@ func (h *host) start() {
 	w := h.w
 	h.life++
 	h.dead, h.frozen, h.stop, h.leaving, h.told, h.comeBack = false, false, false, false, false, false
-	h.parked, h.trap, h.ambush = h.parked[:0], trap{}, nil
+	h.parked, h.trap, h.ambush, h.eager = h.parked[:0], trap{}, nil, false
 	cfg := election.Config{
 		Service: service, Node: h.name, TTL: h.ttl, Margin: margin, Priority: h.priority, Preempt: h.preempt,
 		VIPs: []string{"10.20.8.188/24"}, Version: "sim", Endpoints: members,
@@ -135,7 +137,7 @@ func (h *host) start() {
 func (h *host) kill() {
 	h.life++
 	h.dead, h.frozen = true, false
-	h.parked, h.trap, h.ambush = h.parked[:0], trap{}, nil
+	h.parked, h.trap, h.ambush, h.eager = h.parked[:0], trap{}, nil, false
 	if h.thread != nil {
 		h.thread.stop()
 		h.thread = nil

@@ -61,7 +61,7 @@ func (l *loop) turn() {
 	}
 	f := hands.Read(h.stop).Facts()
 	next, do := node.Step(l.role, f)
-	if len(do) > 0 && (do[0].Verb != node.ExtendVIP || h.w.oneIn(20)) {
+	if len(do) > 0 && (do[0].Verb != node.ExtendVIP || h.eager || h.w.oneIn(20)) {
 		h.spring()
 	}
 	if len(do) == 0 {

@@ -15,7 +15,7 @@ type Totals struct {
 	Events   uint64
 	Time     time.Duration // in the worlds
 	Took     time.Duration // here
-	Coverage Coverage
+	Coverage *Coverage
 	Failed   []Result // by seed; no timelines
 }
 
@@ -23,7 +23,7 @@ type Totals struct {
 // so many have failed.
 func RunMany(o Options, n uint64, workers, failures int) Totals {
 	var (
-		t    Totals
+		t    = Totals{Coverage: NewCoverage()}
 		mu   sync.Mutex
 		wg   sync.WaitGroup
 		next atomic.Uint64
@@ -32,7 +32,7 @@ func RunMany(o Options, n uint64, workers, failures int) Totals {
 	begin := time.Now()
 	for range max(1, workers) {
 		wg.Go(func() {
-			var cov Coverage
+			cov := NewCoverage()
 			var mine Totals
 			for bad.Load() < int64(failures) {
 				i := next.Add(1) - 1
@@ -41,7 +41,7 @@ func RunMany(o Options, n uint64, workers, failures int) Totals {
 				}
 				one := o
 				one.Seed += i
-				r := Run(one, &cov)
+				r := Run(one, cov)
 				mine.Worlds++
 				mine.Events += r.Events
 				mine.Time += r.Time
@@ -56,7 +56,7 @@ func RunMany(o Options, n uint64, workers, failures int) Totals {
 			t.Events += mine.Events
 			t.Time += mine.Time
 			t.Failed = append(t.Failed, mine.Failed...)
-			t.Coverage.Add(&cov)
+			t.Coverage.Add(cov)
 		})
 	}
 	wg.Wait()

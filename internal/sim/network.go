@@ -92,7 +92,7 @@ func (w *world) arrived(fl *flight) {
 	if w.chance(w.doubled) {
 		w.push(event{at: w.now + w.upTo(3*time.Second), kind: again, fl: fl})
 	}
-	back := w.latency()
+	back := w.latency() + w.upTo(fl.h.late)
 	if fl.h.path.slow && w.chance(0.3) {
 		back = w.upTo(min(fl.h.ttl, 4*time.Second) / 2) // some in time, some after the next try
 		w.cov.hit(replySlow)

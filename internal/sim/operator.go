@@ -125,10 +125,10 @@ func (w *world) heal() {
 }
 
 func (w *world) healHost(h *host) {
-	h.path, h.lag, h.broken, h.step = path{}, 0, false, 0
+	h.path, h.lag, h.late, h.broken, h.step = path{}, 0, 0, false, 0
 	h.kernel.link, h.kernel.lan = true, true
 	h.kernel.report()
-	h.trap, h.ambush = trap{}, nil
+	h.trap, h.ambush, h.eager = trap{}, nil, false
 	h.ill(false)
 	w.goOn(h)
 	switch {

@@ -43,13 +43,13 @@ func (s *set) open(h *host) {
 	*s = set{h: h, state: vip.State{LinkWhy: "not read yet"}}
 	if f := &h.kernel.fence; f.can {
 		f.attached = true // the map is pinned, whoever detached the program
+		if f.deadline != byClaim {
+			s.claimsRead = f.claimed // of an earlier process
+		}
 		if !h.kernel.addr.there {
 			f.deadline = 0
 		}
 		s.armed = f.deadline
-		if f.deadline != byClaim {
-			s.claimsRead = f.claimed
-		}
 	}
 	h.later(time.Second, s.tend)
 }

@@ -22,7 +22,7 @@ func TestWorlds(t *testing.T) {
 // replay is the timeline of a world that failed: its end, which tells most.
 func replay(o Options) string {
 	o.Trace = true
-	story := Run(o, new(Coverage)).Story
+	story := Run(o, NewCoverage()).Story
 	return fmt.Sprintf("%s\nall of it: go run ./internal/sim/leasehold-sim -v -first %d", story[max(0, len(story)-8000):], o.Seed)
 }
 
@@ -44,8 +44,8 @@ func TestEverythingHappens(t *testing.T) {
 // TestSameSeedSameWorld: a seed that has failed can be looked at.
 func TestSameSeedSameWorld(t *testing.T) {
 	for seed := range uint64(20) {
-		a := Run(Options{Seed: seed, Trace: true}, new(Coverage))
-		b := Run(Options{Seed: seed, Trace: true}, new(Coverage))
+		a := Run(Options{Seed: seed, Trace: true}, NewCoverage())
+		b := Run(Options{Seed: seed, Trace: true}, NewCoverage())
 		if a.Events != b.Events || a.Story != b.Story {
 			t.Errorf("seed %d: %d events, then %d; the same story: %v", seed, a.Events, b.Events, a.Story == b.Story)
 		}
@@ -70,7 +70,7 @@ func TestSeedsThatFailed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := Options{Seed: c.seed}
-			if r := Run(o, new(Coverage)); r.Bad != "" {
+			if r := Run(o, NewCoverage()); r.Bad != "" {
 				t.Errorf("%s\n%s", r.Bad, replay(o))
 			}
 		})

@@ -28,7 +28,7 @@ func run() int {
 
 	if *verbose {
 		o.Trace = true
-		r := sim.Run(o, new(sim.Coverage))
+		r := sim.Run(o, sim.NewCoverage())
 		fmt.Printf("%sseed %d, %v in its world, %d events\n", r.Story, o.Seed, r.Time.Round(time.Millisecond), r.Events)
 		if r.Bad != "" {
 			fmt.Println("FAILED", r.Bad)
