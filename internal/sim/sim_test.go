@@ -8,7 +8,7 @@ import (
 
 // TestWorlds is the slice of `make sim` that every test run lives through.
 func TestWorlds(t *testing.T) {
-	n := uint64(600)
+	n := uint64(1000)
 	if testing.Short() {
 		n = 100
 	}
@@ -32,7 +32,7 @@ func TestEverythingHappens(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some thousand worlds")
 	}
-	r := RunMany(Options{Seed: 1_000_000}, 4000, runtime.GOMAXPROCS(0), 1)
+	r := RunMany(Options{Seed: 1_000_000}, 1500, runtime.GOMAXPROCS(0), 1)
 	for _, what := range r.Coverage.Missing() {
 		t.Errorf("never happened in %d worlds: %s", r.Worlds, what)
 	}

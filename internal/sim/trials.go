@@ -58,6 +58,7 @@ func orderlyTrials() []trial {
 		{what: "holder key deleted", do: func(w *world, h *host) { w.cause(holderDeleted, h) }, bound: invited},
 		{what: "stopped", do: func(w *world, h *host) { h.blame(); h.stop = true; h.loop.signal() }, bound: invited},
 		{what: "mysqld down, VIP put back by hand", do: func(w *world, h *host) {
+			h.kernel.lan = false // nor does the successor's announcement shut it
 			w.cause(mysqldDown, h)
 			w.at(400*time.Millisecond+w.upTo(h.ttl/2), func() { w.cause(vipMadePermanent, h) })
 		}, bound: invited},
@@ -122,14 +123,13 @@ func raceTrials() []trial {
 			})
 			w.cause(pauseRemoved, h)
 		}, end: anybody},
-		{what: "cut off, restarted in time, struck dead", do: func(w *world, h *host) {
+		{what: "cut off, restarted in time, cut off again", do: func(w *world, h *host) {
 			h.path.cut(true)
 			w.run(h.ttl*4/10 + w.upTo(h.ttl/4))
 			w.killedNow(h)
 			h.path.cut(false)
 			w.restart(h, 0)
-			w.run(0)
-			w.soon(h, w.killedNow)
+			w.at(w.upTo(15*time.Millisecond), func() { h.path.cut(true) })
 		}},
 	}
 }
