@@ -266,3 +266,9 @@ func TestTwoDaemonsOfOneName(t *testing.T) {
 		t.Errorf("%d writes in 10 s", n)
 	}
 }
+
+func (w *world) pauseFor(d time.Duration) {
+	until := w.nodes[0].wall().Add(d)
+	w.logf("paused for %v", d)
+	w.etcd.put(w.nodes[0].keys().Pause(), encode(PauseValue{Until: &until}), w.etcd.grant(time.Duration(ceilSeconds(d+5*time.Second))*time.Second))
+}

@@ -13,8 +13,10 @@ import (
 	"leasehold/internal/boottime"
 )
 
-// world is a cluster in virtual time: an etcd that is one linearizable map, and
-// the cores of some nodes, whose clocks may drift. Time goes from event to event:
+// world is the bench of this package's own tests, which look into the core and
+// lead it to one place: a cluster in virtual time, an etcd that is one
+// linearizable map, and the cores of some nodes. What is left to chance is
+// internal/sim's, which runs the whole decision. Time goes from event to event:
 // between two nothing changes but that a kernel may remove an address.
 type world struct {
 	t     *testing.T

@@ -290,7 +290,7 @@ func (w *world) onHost(f fault, h *host) {
 // put it back: the two at once are beyond what is promised.
 func (w *world) detach(h *host) {
 	k := &h.kernel
-	if h.dead || h.frozen || h.trap.armed() || h.ambush != nil || h.guarded || !k.fence.attached || k.addr.there && h.loop.role != node.Holder {
+	if h.dead || h.frozen || h.trap.armed() || h.ambush != nil || h.guarded || !k.fence.attached || k.addr.there && (h.loop.role != node.Holder || !k.answers()) {
 		return
 	}
 	k.fence.attached, h.guarded = false, true

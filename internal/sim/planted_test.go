@@ -49,6 +49,9 @@ var bugs = []planted{
 	{"tenure marked released before the fence shuts", one(tenureFile,
 		"	c.mine.held, c.mine.deadline = false, 0\n	c.unsync()\n", "	c.mine.held, c.mine.deadline = false, 0\n	c.wish.release, c.wish.why = c.mine.epoch, why\n	c.unsync()\n"), 3000},
 	{"clock drift ignored", one(rulesFile, "return time.Duration(float64(ttl) * (1 - rho) / (1 + rho))", "return ttl"), 3000},
+	{"fence not shut on release", one(setFile, "	s.shut()\n	h.pause(time.Millisecond)\n	h.kernel.remove()", "	h.pause(time.Millisecond)\n	h.kernel.remove()"), 3000},
+	{"adopted tenure counts from the start", one(syncFile, "long: p.Long, deadline: p.Deadline,", "long: p.Long, deadline: Deadline(c.now, time.Duration(h.TTL), c.cfg.Margin),"), 3000},
+	{"holder seen when the read was sent", one(syncFile, "		c.seen = r.Got\n", "		c.seen = r.Sent\n"), 3000},
 	{"a standby that has just started does not wait", one(syncFile, "if !c.known || modRev(v.Holder)", "if c.known && modRev(v.Holder)"), 3000},
 	{"a vanished holder key is taken for free", one(rulesFile, "return v.Holder == nil && v.Tenure != nil && v.Tenure.Bad == \"\" && v.Tenure.State == TenureReleased", "return v.Holder == nil && v.Tenure != nil"), 3000},
 	{"own ttl waited, not the holder's", one(rulesFile, "return max(own, v.term)", "return own"), 3000},
@@ -88,7 +91,7 @@ func TestPlantedBugs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Log(found)
+			t.Logf("%s: %s", b.name, found)
 		})
 	}
 }

@@ -51,28 +51,3 @@ func TestSameSeedSameWorld(t *testing.T) {
 		}
 	}
 }
-
-// TestSeedsThatFailed: what has gone wrong once does not again.
-func TestSeedsThatFailed(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		seed uint64
-	}{
-		// A process that adopted a tenure whose fence a claim had shut bound for ever
-		// in vain (node: open what a claim has shut before binding).
-		{"claimed fence adopted", 45},
-		// Two reads that overtook each other were told as lost data (election: two
-		// reads that overtake each other are no lost data).
-		{"reads overtake each other", 4006},
-		// A claimed fence that was removed by hand was rebuilt and opened before etcd
-		// had answered (node: put nothing back that is disputed).
-		{"claimed fence rebuilt", 544},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			o := Options{Seed: c.seed}
-			if r := Run(o, NewCoverage()); r.Bad != "" {
-				t.Errorf("%s\n%s", r.Bad, replay(o))
-			}
-		})
-	}
-}
