@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
 // started is a world in which one node holds.
@@ -365,4 +367,19 @@ func TestAnotherClusterIsNotBelieved(t *testing.T) {
 		t.Errorf("another cluster's answer: %v; want an error that names the cluster id", err)
 	}
 	w.run(time.Second)
+}
+
+// TestRecordIsASignOfAHolder: etcd has left events out of watches. The record of a
+// tenure whose holder key was not told of starts the wait for its end all the same.
+// Found by the simulation, seeds 41354 and 56031.
+func TestRecordIsASignOfAHolder(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	n := w.nodes[0]
+	w.run(time.Second)
+	c := n.core
+	tenure := encode(TenureValue{Epoch: 1, Node: "other", Lease: 7, TTL: Seconds(simTTL), State: TenureHeld})
+	c.Watched(c.watchGen, []Event{{KV: &mvccpb.KeyValue{Key: []byte(c.keys.Tenure()), Value: []byte(tenure), ModRevision: c.view.Revision + 1}}}, n.clock(), n.wall())
+	if wait := c.State().FreeAt.Sub(n.clock()); wait < simTTL {
+		t.Errorf("may take over in %v, want %v after the tenure was seen to begin", wait, simTTL)
+	}
 }

@@ -182,7 +182,9 @@ func (c *Core) change(e Event, now boottime.Instant, wall time.Time) {
 	switch {
 	case !e.Deleted:
 		c.view.apply(c.keys, e.KV, now, wall)
-		if holder {
+		// The tenure's record is a sign of a holder as well: etcd has left events
+		// out of watches, and the holder key's may be one of them.
+		if holder || string(e.KV.Key) == c.keys.Tenure() {
 			c.seen, c.freeCap = now, 0
 		}
 	case holder && (e.PrevRev == 0 || e.PrevRev != modRev(c.view.Holder)):

@@ -57,12 +57,29 @@ func judgeGaps(t *Trace) []Violation {
 		if !t.caused(g) {
 			all = append(all, Violation{"J3", g.From, g.To, fmt.Sprintf("%v without service (%s → %s) that no fault explains", round(g.Length()), orNobody(g.Before), orNobody(g.After))})
 		}
-		if g.Well > t.Bound() {
+		if bound := t.Bound() + t.deaf(g); g.Well > bound {
 			all = append(all, Violation{"J3", g.From, g.To, fmt.Sprintf("%v without service (%s → %s); for %v of it a node and a majority of etcd were well, the bound is %v",
-				round(g.Length()), orNobody(g.Before), orNobody(g.After), round(g.Well), t.Bound())})
+				round(g.Length()), orNobody(g.Before), orNobody(g.After), round(g.Well), bound)})
 		}
 	}
 	return all
+}
+
+// unreachable is how long a Linux host goes on sending to a MAC that is silent:
+// 5 s of delay, and three probes a second apart (delay_first_probe_time and
+// ucast_solicit in arp(7)).
+const unreachable = 8 * time.Second
+
+// deaf is how much longer a gap may be because the client was cut off from a host
+// in it, and may not have heard that the VIP moved.
+func (t *Trace) deaf(g Gap) time.Duration {
+	cut := func(e Event) bool {
+		return e.Kind == "cut-client" && e.From.Before(g.To) && t.over(&e).After(g.From)
+	}
+	if slices.ContainsFunc(t.Events, cut) {
+		return unreachable
+	}
+	return 0
 }
 
 func orNobody(host string) string {

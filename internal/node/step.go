@@ -39,6 +39,9 @@ func Step(r Role, f Facts) (Role, []Action) {
 	if held {
 		return f.enter(r)
 	}
+	if f.HeldUntil != 0 && r == Candidate {
+		return f.spent()
+	}
 	if f.Copies > 0 && (!f.Now.Before(f.AdoptUntil) || f.Stopping && !f.Paused) {
 		return r, []Action{{Verb: RemoveVIP, Until: f.removeBy()}}
 	}
@@ -78,6 +81,16 @@ func (f *Facts) enter(r Role) (Role, []Action) {
 		return Holder, append([]Action{{Verb: Withdraw}, {Verb: DefendVIP, Until: f.HeldUntil}}, bind...)
 	}
 	return Holder, append([]Action{{Verb: Withdraw}}, bind...)
+}
+
+// spent is a tenure that ran out before the VIP could be bound. It is given up:
+// its renewals may still reach an etcd whose answers do not reach us, and would
+// keep everybody else waiting.
+func (f *Facts) spent() (Role, []Action) {
+	return Standby, []Action{
+		{Verb: Withdraw}, {Verb: RemoveVIP, Until: f.removeBy()},
+		{Verb: Resign, Why: "the tenure ran out before the VIP could be bound"},
+	}
 }
 
 // leave says why the holder must let go; empty: it need not. Only the end of

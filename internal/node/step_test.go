@@ -309,3 +309,15 @@ func btoi(b bool) int {
 	}
 	return 0
 }
+
+// TestStepGivesUpASpentTenure: a tenure that ran out before the VIP could be bound
+// is not renewed for ever by a node that hears none of etcd's answers. Found by the
+// simulation, seed 15915.
+func TestStepGivesUpASpentTenure(t *testing.T) {
+	f := Facts{Now: boottime.Instant(time.Hour), KernelKnown: true, LinkUp: true, HealthKnown: true, Healthy: true}
+	f.HeldUntil = f.Now.Add(-time.Second)
+	role, do := Step(Candidate, f)
+	if role != Standby || len(do) != 3 || do[1].Verb != RemoveVIP || do[2].Verb != Resign {
+		t.Errorf("Step = %v, %v; want standby, and the VIP removed before the tenure is resigned", role, do)
+	}
+}
