@@ -145,13 +145,6 @@ func (e *fakeEtcd) grant(d time.Duration) LeaseID {
 	return e.last
 }
 
-// stretch is a new leader: every lease begins anew.
-func (e *fakeEtcd) stretch() {
-	for l := range e.leases {
-		e.leases[l] = e.now + e.ttls[l]
-	}
-}
-
 func mapKeys(m map[string]*mvccpb.KeyValue) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for k := range m {

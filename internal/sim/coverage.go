@@ -56,16 +56,18 @@ const (
 	points
 )
 
-var pointNames = [...]string{
-	"lease ended early", "lease ended late", "lease ran out", "request lost", "request doubled", "reply lost", "reply slow",
-	"watch ended", "watch met a compaction", "watch left an event out", "address ended by its lifetime", "fence armed",
-	"fence shut by a claim", "fence rebuilt", "bind begun", "probe sent", "probe answered", "announced",
-	"lifetime set too late, noticed", "action failed", "started with saved state", "tenure adopted", "became holder", "let go",
-	"take-over: first", "take-over: after a release", "take-over: holder key vanished", "take-over: holder key stands",
-	"struck between two instructions", "ambushed at what matters", "struck within an action", "killed while holding", "frozen while holding",
-	"thawed when another held", "fence and lifetimes in one cluster",
-	"bound checked: one fault", "bound checked: after healing", "bound checked: others stay broken",
-	"tenure covers a pause", "pause survived",
+func (p point) String() string {
+	return [points]string{
+		"lease ended early", "lease ended late", "lease ran out", "request lost", "request doubled", "reply lost", "reply slow",
+		"watch ended", "watch met a compaction", "watch left an event out", "address ended by its lifetime", "fence armed",
+		"fence shut by a claim", "fence rebuilt", "bind begun", "probe sent", "probe answered", "announced",
+		"lifetime set too late, noticed", "action failed", "started with saved state", "tenure adopted", "became holder", "let go",
+		"take-over: first", "take-over: after a release", "take-over: holder key vanished", "take-over: holder key stands",
+		"struck between two instructions", "ambushed at what matters", "struck within an action", "killed while holding", "frozen while holding",
+		"thawed when another held", "fence and lifetimes in one cluster",
+		"bound checked: one fault", "bound checked: after healing", "bound checked: others stay broken",
+		"tenure covers a pause", "pause survived",
+	}[p]
 }
 
 // Coverage counts what happened.
@@ -118,7 +120,7 @@ func (c *Coverage) each(f func(group, name string, n uint64)) {
 		}
 	}
 	for i, n := range c.hits {
-		f("event", pointNames[i], n)
+		f("event", point(i).String(), n)
 	}
 }
 

@@ -90,7 +90,7 @@ func (h *host) real(at boottime.Instant) time.Duration {
 }
 
 // wall is the host's time of day.
-func (h *host) wall() time.Time { return epoch.Add(h.w.now + h.step) }
+func (h *host) wall() time.Time { return timeOfDay(h.w.now + h.step) }
 
 func (h *host) fenced() bool { return h.kernel.fence.can }
 

@@ -8,6 +8,45 @@ import (
 	"leasehold/election"
 )
 
+func (w *world) onKeys(f fault, h *host) {
+	e := &w.etcd
+	w.blameAll()
+	switch f {
+	case ownLeaseRevoked:
+		if kv := e.get(w.keys.Member(h.name)); kv != nil {
+			e.revoke(election.LeaseID(kv.Lease))
+		}
+	case holderLeaseRevoked:
+		if kv := e.get(w.keys.Holder()); kv != nil {
+			e.revoke(election.LeaseID(kv.Lease))
+		}
+	case holderDeleted:
+		e.delete(w.keys.Holder())
+	case tenureDeleted:
+		w.deleteTenure()
+	case memberDeleted:
+		e.delete(w.keys.Member(h.name))
+	case holderForged:
+		w.forgeHolder(h)
+	case tenureForged:
+		w.forgeTenure(h)
+	case memberForged:
+		e.put(w.keys.Member(h.name), `{"node":"`+w.pick().name+`","priority":200,"eligible":true}`, 0)
+	case garbageWritten:
+		e.put(w.keys.Prefix()+"garbage", fmt.Sprint(w.now), 0)
+	case pauseTimed:
+		w.pauseFor(w.upTo(40 * time.Second))
+	case pauseEndless:
+		e.put(w.keys.Pause(), "", 0)
+	case pauseRemoved:
+		e.delete(w.keys.Pause())
+	case switchoverAsked:
+		w.switchover(h)
+	default:
+		w.forceRelease()
+	}
+}
+
 // deleteTenure is a stranger who deletes the record. Where nothing is left that
 // tells who holds and for how long, nobody can know it: then he does not.
 func (w *world) deleteTenure() {
@@ -63,7 +102,7 @@ func encode(v any) string {
 
 // pauseFor is `leasehold pause --for`.
 func (w *world) pauseFor(d time.Duration) {
-	until := epoch.Add(w.now + d)
+	until := timeOfDay(w.now + d)
 	w.etcd.put(w.keys.Pause(), encode(election.PauseValue{Until: &until}), w.etcd.grant((d + 6*time.Second).Truncate(time.Second)))
 }
 

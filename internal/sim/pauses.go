@@ -86,7 +86,7 @@ func (w *world) pauseLeft() time.Duration {
 	if p.Until == nil {
 		return time.Hour
 	}
-	return p.Until.Sub(epoch.Add(w.now))
+	return p.Until.Sub(timeOfDay(w.now))
 }
 
 // pauseAgain puts another pause in the place of the one that stands, when the

@@ -31,7 +31,7 @@ const (
 	rulesFile  = "election/rules.go"
 	syncFile   = "election/sync.go"
 	stepFile   = "internal/node/step.go"
-	setFile    = "internal/sim/set.go" // the model of vip.Set
+	setFile    = "internal/sim/operations.go" // the model of vip.Set
 )
 
 func one(file, from, to string) []edit { return []edit{{file, from, to}} }
@@ -52,7 +52,9 @@ var bugs = []planted{
 	{"fence not shut on release", one(setFile, "	s.shut()\n	h.pause(time.Millisecond)\n	h.kernel.remove()", "	h.pause(time.Millisecond)\n	h.kernel.remove()"), 3000},
 	{"adopted tenure counts from the start", one(syncFile, "long: p.Long, deadline: p.Deadline,", "long: p.Long, deadline: Deadline(c.now, time.Duration(h.TTL), c.cfg.Margin),"), 3000},
 	{"holder seen when the read was sent", one(syncFile, "		c.seen = r.Got\n", "		c.seen = r.Sent\n"), 3000},
-	{"a standby that has just started does not wait", one(syncFile, "if !c.known || modRev(v.Holder)", "if c.known && modRev(v.Holder)"), 3000},
+	{"a standby that has just started does not wait", one(syncFile,
+		"if !c.known || modRev(v.Holder) != modRev(old.Holder) || tenureRev(&v) != tenureRev(&old) {",
+		"if c.known && (modRev(v.Holder) != modRev(old.Holder) || tenureRev(&v) != tenureRev(&old)) {"), 3000},
 	{"a vanished holder key is taken for free", one(rulesFile, "return v.Holder == nil && v.Tenure != nil && v.Tenure.Bad == \"\" && v.Tenure.State == TenureReleased", "return v.Holder == nil && v.Tenure != nil"), 3000},
 	{"own ttl waited, not the holder's", one(rulesFile, "return max(own, v.term)", "return own"), 3000},
 	{"a renewal that a watch left out is not allowed for", one(syncFile, "e.PrevRev == 0 || e.PrevRev != modRev(c.view.Holder)", "e.PrevRev == 0"), 3000},

@@ -56,7 +56,7 @@ func orderlyTrials() []trial {
 		{what: "switchover", do: func(w *world, h *host) { w.cause(switchoverAsked, h) }, bound: invited, end: somebody},
 		{what: "lease revoked", do: func(w *world, h *host) { w.cause(holderLeaseRevoked, h) }, bound: invited},
 		{what: "holder key deleted", do: func(w *world, h *host) { w.cause(holderDeleted, h) }, bound: invited},
-		{what: "stopped", do: func(w *world, h *host) { h.blame(); h.stop = true; h.loop.signal() }, bound: invited},
+		{what: "stopped", do: func(_ *world, h *host) { h.blame(); h.stop = true; h.loop.signal() }, bound: invited},
 		{what: "mysqld down, VIP put back by hand", do: func(w *world, h *host) {
 			h.kernel.lan = false // nor does the successor's announcement shut it
 			w.cause(mysqldDown, h)
@@ -96,9 +96,20 @@ func raceTrials() []trial {
 			w.run(w.upTo(h.ttl))
 			w.soon(h, w.killedNow)
 		}},
+		{what: "killed, the others have just started", do: func(w *world, h *host) {
+			w.killedNow(h)
+			for _, o := range w.hosts {
+				if o != h {
+					o.kill()
+					o.start()
+				}
+			}
+		}, bound: justStarted},
 		{what: "no leader and watches silent, then killed", do: func(w *world, h *host) {
 			w.silence(h)
-			d := w.upTo(h.ttl / 5)
+			w.run(w.upTo(h.ttl / 2))
+			w.silence(h)
+			d := h.ttl/6 + w.upTo(h.ttl/30)
 			w.etcd.elect(d)
 			w.run(d + w.upTo(20*time.Millisecond))
 			w.killedNow(h)
@@ -157,6 +168,10 @@ func (w *world) silence(h *host) {
 func unseen(w *world, h *host) time.Duration {
 	return 2*waitedOut(w, h) + max(h.ttl*2/5, 500*time.Millisecond)*100/99
 }
+
+// justStarted is the bound of standbys that know nothing yet: the ttl from their
+// first read on, and a round of their checks where that takes longer.
+func justStarted(w *world, h *host) time.Duration { return waitedOut(w, h) + time.Second }
 
 // comesBack is the bound of a process that is started again within a third of the
 // ttl, and then has to hear from etcd.

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"leasehold/election"
 )
 
@@ -21,6 +23,7 @@ type world struct {
 	member [members]member
 	hosts  []*host
 	keys   election.Keys
+	log    hclog.Logger // of nobody
 
 	kept        float64 // how much of what cannot be delivered arrives later
 	doubled     float64 // how much is carried out a second time, later
@@ -43,11 +46,11 @@ const (
 	never   = time.Duration(1 << 62)
 )
 
-// epoch is the time of day at which every world begins.
-var epoch = time.Unix(1_800_000_000, 0).UTC()
+// timeOfDay is what the clocks on the wall show in a world that is that old.
+func timeOfDay(age time.Duration) time.Time { return time.Unix(1_800_000_000, 0).UTC().Add(age) }
 
 func newWorld(seed uint64, cov *Coverage, traced bool) *world {
-	w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), keys: election.KeysOf(service), cov: cov, traced: traced}
+	w := &world{rnd: rand.New(rand.NewPCG(seed, 7)), keys: election.KeysOf(service), log: hclog.NewNullLogger(), cov: cov, traced: traced}
 	w.etcd = newStore(w)
 	w.judge = judge{w: w, holders: map[int64]string{}}
 	return w
