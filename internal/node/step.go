@@ -88,7 +88,8 @@ func (f *Facts) enter(r Role) (Role, []Action) {
 // keep everybody else waiting.
 func (f *Facts) spent() (Role, []Action) {
 	return Standby, []Action{
-		{Verb: Withdraw}, {Verb: RemoveVIP, Until: f.removeBy()},
+		{Verb: Withdraw},
+		{Verb: RemoveVIP, Until: f.removeBy()},
 		{Verb: Resign, Why: "the tenure ran out before the VIP could be bound"},
 	}
 }
