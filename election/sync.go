@@ -274,7 +274,7 @@ func (c *Core) adopt() {
 	c.saved = nil
 	h, t := c.view.Holder, c.view.Tenure
 	if h == nil || t == nil || h.Bad != "" || h.Epoch != s.Epoch || h.Node != c.cfg.Node ||
-		t.Epoch != s.Epoch || t.Lease != h.Lease || t.State != TenureHeld {
+		t.Epoch != s.Epoch || t.Lease != h.Lease || t.State != TenureHeld || t.TTL != h.TTL { // a stranger's: ours say the same
 		return
 	}
 	p := s.Now
@@ -290,6 +290,7 @@ func (c *Core) adopt() {
 	c.mine = tenure{
 		held: true, epoch: s.Epoch, lease: p.Lease, ttl: time.Duration(h.TTL), since: h.Since, rev: t.ModRevision,
 		long: p.Long, deadline: p.Deadline, renewAt: c.now,
+		renewed: c.view.At, asked: c.view.At, // this very read has shown that it is ours
 	}
 	if !p.Long {
 		c.lease, c.leaseTTL = p.Lease, time.Duration(ceilSeconds(c.cfg.TTL))*time.Second

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"leasehold/election"
 	"leasehold/internal/boottime"
 )
 
@@ -90,4 +91,20 @@ func TestMemberThatAWatchLeftOut(t *testing.T) {
 	h.broken = true
 	w.cause(vipRemoved, h)
 	w.until(15*time.Second, "the other holds", func() bool { return other.kernel.answers() })
+}
+
+// TestForgedTTL: while the process is away, somebody writes a holder key on its
+// lease that says a ttl of 1 ms. The process that comes back does not go by it
+// (seed 237833: it renewed several times a millisecond, and never held again).
+func TestForgedTTL(t *testing.T) {
+	w, h := script(t, 1, 3*time.Second, 2)
+	h.kill()
+	w.etcd.put(w.keys.Holder(), `{"node":"`+h.name+`","ttl":"1ms","epoch":1}`, election.LeaseID(w.etcd.get(w.keys.Holder()).Lease))
+	h.start()
+	before := w.etcd.rev
+	w.until(10*time.Second, "the VIP is back", func() bool { return w.holder() != nil })
+	w.run(10 * time.Second)
+	if n := w.etcd.rev - before; n > 100 {
+		w.fail("%d writes", n)
+	}
 }

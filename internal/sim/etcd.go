@@ -194,16 +194,24 @@ func (s *store) await(l *lease) {
 		case s.lease(l.id) != l:
 		case s.w.now < l.end:
 			s.await(l)
-		case s.down || s.w.now < s.electing: // it takes a leader
+		case s.down || s.w.now < s.electing || s.holds(l.id) && !s.w.recorded(): // it takes a leader
 			l.end = s.w.now + time.Second
 			s.await(l)
 		default:
 			s.w.logf("etcd: lease %s ran out", l.id)
 			s.w.cov.hit(leaseRanOut)
-			s.w.keyGone(l.id)
+			if s.holds(l.id) {
+				s.w.blameAll()
+			}
 			s.revoke(l.id)
 		}
 	})
+}
+
+// holds reports whether the holder key hangs on the lease.
+func (s *store) holds(id election.LeaseID) bool {
+	kv := s.get(s.w.keys.Holder())
+	return kv != nil && kv.Lease == int64(id)
 }
 
 func (s *store) revoke(id election.LeaseID) bool {

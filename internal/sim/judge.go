@@ -192,13 +192,6 @@ func (w *world) memberTrouble() bool {
 	return n > 1
 }
 
-// keyGone is the end of a lease by etcd, which may take the holder key along.
-func (w *world) keyGone(l election.LeaseID) {
-	if kv := w.etcd.get(w.keys.Holder()); kv != nil && kv.Lease == int64(l) {
-		w.blameAll()
-	}
-}
-
 func (w *world) longest() time.Duration {
 	d := time.Duration(0)
 	for _, h := range w.hosts {

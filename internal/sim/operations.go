@@ -183,6 +183,7 @@ func (s *set) shut() {
 	s.h.pause(50 * time.Microsecond)
 	if f := &s.h.kernel.fence; f.can {
 		f.deadline, s.armed = 0, 0
+		f.disputed = f.disputed && s.h.loop.renewed <= f.claimed // settled by a tenure that is younger
 	}
 }
 

@@ -17,11 +17,13 @@ func (w *world) onKeys(f fault, h *host) {
 			e.revoke(election.LeaseID(kv.Lease))
 		}
 	case holderLeaseRevoked:
-		if kv := e.get(w.keys.Holder()); kv != nil {
+		if kv := e.get(w.keys.Holder()); kv != nil && w.recorded() {
 			e.revoke(election.LeaseID(kv.Lease))
 		}
 	case holderDeleted:
-		e.delete(w.keys.Holder())
+		if w.recorded() {
+			e.delete(w.keys.Holder())
+		}
 	case tenureDeleted:
 		w.deleteTenure()
 	case memberDeleted:
@@ -56,6 +58,12 @@ func (w *world) deleteTenure() {
 	w.judge.forged = true
 	w.etcd.delete(w.keys.Tenure())
 }
+
+// recorded reports whether the tenure record is there. Without it the end of the
+// holder key leaves etcd as it was before the tenure: a standby that heard of
+// nothing in between takes it for free, and no compare can tell. It takes a
+// stranger who deletes the record, which hangs on no lease.
+func (w *world) recorded() bool { return w.etcd.get(w.keys.Tenure()) != nil }
 
 // oneTTL reports whether all hosts are configured with the same.
 func (w *world) oneTTL() bool {
