@@ -93,14 +93,18 @@ func TestMemberThatAWatchLeftOut(t *testing.T) {
 	w.until(15*time.Second, "the other holds", func() bool { return other.kernel.answers() })
 }
 
-// TestForgedTTL: while the process is away, somebody writes a holder key on its
-// lease that says a ttl of 1 ms. The process that comes back does not go by it
+// TestForgedTTL: while the process is away and etcd has no quorum for longer than
+// the tenure, a holder key with a ttl of 1 ms gets onto its lease. The process that comes back does not go by it
 // (seed 237833: it renewed several times a millisecond, and never held again).
 func TestForgedTTL(t *testing.T) {
 	w, h := script(t, 1, 3*time.Second, 2)
+	w.etcd.down = true
 	h.kill()
+	w.run(2 * h.ttl)
 	w.etcd.put(w.keys.Holder(), `{"node":"`+h.name+`","ttl":"1ms","epoch":1}`, election.LeaseID(w.etcd.get(w.keys.Holder()).Lease))
 	h.start()
+	w.run(time.Second)
+	w.etcd.down = false
 	before := w.etcd.rev
 	w.until(10*time.Second, "the VIP is back", func() bool { return w.holder() != nil })
 	w.run(10 * time.Second)
