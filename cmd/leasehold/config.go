@@ -56,6 +56,7 @@ type EtcdConfig struct {
 	Cert, Key    string
 	User         string
 	PasswordFile *SecretFile
+	Embedded     *EmbeddedConfig // nil: etcd runs by itself
 
 	line      int
 	endpoints []endpoint // as written
@@ -85,6 +86,7 @@ type Service struct {
 	Announce     vip.Schedule
 
 	line, ttlLine, preemptDelayLine int
+	ttlGiven                        bool
 }
 
 // VIP is one address with where it is written.
@@ -163,7 +165,7 @@ func ParseConfig(file string, b []byte, hostname func() (string, error)) (*Confi
 	}
 	configDecoder{decoder{r}, dir}.decode(b, cfg)
 	// What the defaults are would be misleading while the file cannot be read.
-	if len(cfg.Services) > 0 || len(r.problems) == 0 {
+	if len(cfg.Services) > 0 || cfg.Etcd.Embedded != nil || len(r.problems) == 0 {
 		validate(r, cfg, hostname)
 	}
 	if err := r.err(); err != nil {

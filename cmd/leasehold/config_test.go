@@ -182,7 +182,7 @@ func TestRefused(t *testing.T) {
 		"no services":                      {good[:strings.Index(good, "services:")], 0, []string{"services is missing"}},
 		"services empty":                   {good[:strings.Index(good, "  mysql:")], 5, []string{"services has no value"}},
 		"no etcd":                          {"node: a\n" + good[strings.Index(good, "services:"):], 0, []string{"etcd is missing"}},
-		"embedded etcd":                    {with(t, "  tls:", "  embedded: {dir: /var/lib/leasehold}\n  tls:"), 4, []string{"later release", "endpoints"}},
+		"embedded beside endpoints":        {with(t, "  tls:", "  embedded: {members: {db20-024: 10.20.8.50}}\n  tls:"), 4, []string{"both endpoints and embedded"}},
 		"etcd behind the VIP":              {with(t, "10.20.8.27", "10.20.8.188"), 3, []string{"is a VIP of services.mysql (line 7)", "own addresses"}},
 		"check by way of the VIP":          {with(t, "- process: {pidfile: /run/mysqld/mysqld.pid}", "- tcp: {address: \"10.20.8.188:3306\"}"), 12, []string{"no standby could pass it"}},
 		"no endpoints":                     {with(t, "  endpoints: [https://10.20.8.50:2379, https://10.20.8.27:2379, https://10.20.8.28:2379]\n", ""), 3, []string{"etcd.endpoints is missing"}},

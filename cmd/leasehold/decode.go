@@ -55,9 +55,9 @@ func (d configDecoder) decode(b []byte, cfg *Config) {
 		return // it is no configuration at all; what is missing would be noise
 	}
 	if !seen["etcd"] {
-		d.problem(0, "etcd is missing, and without etcd nobody can hold a VIP; write etcd: {endpoints: [http://10.20.8.50:2379]}")
+		d.problem(0, "etcd is missing, and without etcd nobody can hold a VIP; write etcd: {endpoints: [http://10.20.8.50:2379]}, or embedded: where this node shall run a member of its own")
 	}
-	if !seen["services"] {
+	if !seen["services"] && cfg.Etcd.Embedded == nil { // without one it is a witness
 		d.problem(0, "services is missing, and there is nothing to do without one; see docs/reference.md for an example")
 	}
 }
@@ -93,9 +93,7 @@ func (d configDecoder) etcd(n ast.Node, out *EtcdConfig) {
 		"user":          d.text("etcd.user", func(s string, _ int) { out.User = s }),
 		"password_file": d.secretFile("etcd.password_file", func(f *SecretFile) { out.PasswordFile = f }),
 		"!password":     d.secretItself,
-		"!embedded": func(n ast.Node) {
-			d.problem(line(n), "etcd.embedded comes with a later release; until then run etcd by itself and name it with endpoints")
-		},
+		"embedded":      func(n ast.Node) { d.embedded(n, out) },
 	})
 }
 
@@ -104,14 +102,14 @@ func (d configDecoder) services(n ast.Node, cfg *Config) {
 	d.pairs(n, "services", func(name string, at int, value ast.Node) {
 		found = true
 		s := Service{
-			Name: name, TTL: defaultTTL, Fence: defaultFence, Probe: defaultProbe, Priority: defaultPriority, line: at, ttlLine: at,
+			Name: name, Fence: defaultFence, Probe: defaultProbe, Priority: defaultPriority, line: at, ttlLine: at,
 			Announce: vip.Schedule{Burst: defaultBurst(), Refresh: defaultRefresh},
 		}
 		d.name("service", name, at)
 		d.service(value, &s)
 		cfg.Services = append(cfg.Services, s)
 	})
-	if _, ok := entries(n); ok && !found {
+	if _, ok := entries(n); ok && !found && cfg.Etcd.Embedded == nil {
 		d.problem(line(n), "services is empty, and there is nothing to do without one; see docs/reference.md for an example")
 	}
 }
@@ -125,7 +123,7 @@ func (d configDecoder) service(n ast.Node, s *Service) {
 			hasVIPs = true
 			d.list("vips", `["10.20.8.188/24 dev eth0 label eth0:1"]`, d.text("vips", func(text string, at int) { d.vip(text, at, s) }))(n)
 		},
-		"ttl":   d.duration("ttl", func(v time.Duration, at int) { s.TTL, s.ttlLine = v, at }),
+		"ttl":   d.duration("ttl", func(v time.Duration, at int) { s.TTL, s.ttlLine, s.ttlGiven = v, at, true }),
 		"fence": d.word("fence", fenceWords(), func(v string) { s.Fence = fenceModes()[slices.Index(fenceWords(), v)] }),
 		"probe": d.duration("probe", func(v time.Duration, at int) { d.probe(v, at, s) }),
 		"priority": d.number("priority", 1, 254, "the best eligible node is the one with the highest; 0 and 255 mean something else in VRRP, see RFC 9568 section 5.2.4",

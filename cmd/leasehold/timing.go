@@ -106,13 +106,14 @@ func ridesOut(ttl, late time.Duration) string {
 }
 
 // notesTTL tells what a good ttl asks of the host, and what it does not ride out.
-func notesTTL(ttl time.Duration, mode vip.FenceMode) []string {
+func notesTTL(ttl time.Duration, mode vip.FenceMode, embedded *EmbeddedConfig) []string {
 	var notes []string
 	if mode == vip.FenceAuto && needsFence(ttl) {
 		notes = append(notes, fmt.Sprintf("ttl: %s is too short without a fence: where the kernel refuses bpf this node takes no VIP, "+
 			"and says so (leasehold doctor shows what is missing); %s is the shortest that works without", ttl, shortestTTL()))
 	}
 	switch {
+	case embedded != nil: // its timeout is known, see checkEmbeddedTTL
 	case mode == vip.FenceOff && spare(ttl, lifetimeLateness) < etcdStall:
 		notes = append(notes, fmt.Sprintf("ttl: losing its leader stalls etcd 1.3–1.7s at its default election timeout of 1s, and %s rides out %s: "+
 			"the VIP would be away for a moment; write ttl: %s, or start etcd with --election-timeout 500",

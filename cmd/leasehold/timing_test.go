@@ -96,7 +96,7 @@ func TestNotesTTL(t *testing.T) {
 		"off, all of etcd's votes": {4 * time.Second, vip.FenceOff, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := notesTTL(tc.ttl, tc.mode)
+			got := notesTTL(tc.ttl, tc.mode, nil)
 			if len(got) != len(tc.want) {
 				t.Fatalf("got %q, want %q", got, tc.want)
 			}

@@ -39,9 +39,13 @@ func (d configDecoder) name(what, s string, at int) {
 // validate checks what has to agree with something else in the file.
 func validate(r *report, cfg *Config, hostname func() (string, error)) {
 	validateNode(r, cfg, hostname)
+	if cfg.Etcd.Embedded != nil {
+		validateEmbedded(r, cfg)
+	}
 	validateEtcd(r, &cfg.Etcd)
 	for i := range cfg.Services {
-		validateService(r, &cfg.Services[i])
+		fillTTL(&cfg.Services[i], cfg.Etcd.Embedded)
+		validateService(r, &cfg.Services[i], cfg.Etcd.Embedded)
 	}
 	validateVIPs(r, cfg)
 }
@@ -67,7 +71,7 @@ func validateNode(r *report, cfg *Config, hostname func() (string, error)) {
 }
 
 func validateEtcd(r *report, e *EtcdConfig) {
-	if len(e.endpoints) == 0 && len(r.problems) == 0 {
+	if len(e.endpoints) == 0 && e.Embedded == nil && len(r.problems) == 0 {
 		r.problem(e.line, "etcd.endpoints is missing; write endpoints: [http://10.20.8.50:2379]")
 	}
 	first := map[string]int{}
@@ -140,11 +144,15 @@ func parseEndpoint(text string, tls bool) (endpoint, why string) {
 	return u.Scheme + "://" + u.Host, ""
 }
 
-func validateService(r *report, s *Service) {
-	if why := checkTTL(s.TTL, s.Fence); why != "" {
+func validateService(r *report, s *Service, embedded *EmbeddedConfig) {
+	why := checkTTL(s.TTL, s.Fence)
+	if why == "" && embedded != nil {
+		why = checkEmbeddedTTL(s.TTL, embedded)
+	}
+	if why != "" {
 		r.problem(s.ttlLine, "services.%s.%s", s.Name, why)
 	} else {
-		for _, note := range notesTTL(s.TTL, s.Fence) {
+		for _, note := range notesTTL(s.TTL, s.Fence, embedded) {
 			r.note(s.ttlLine, "services.%s.%s", s.Name, note)
 		}
 	}
