@@ -63,8 +63,9 @@ type inherited struct {
 
 // inherit takes over what replaceProcess handed on. The children of the process
 // before, which were checks, are ended and waited for: they are this process's
-// now, and it knows nothing of them.
-func inherit(runDir string) (inherited, error) {
+// now, and it knows nothing of them. spare names one that is left alone, an etcd
+// member that runs on; 0: none.
+func inherit(runDir string, spare func() int) (inherited, error) {
 	text := os.Getenv(lockEnv)
 	if text == "" {
 		return inherited{}, nil
@@ -72,7 +73,7 @@ func inherit(runDir string) (inherited, error) {
 	if err := os.Unsetenv(lockEnv); err != nil { // it is not for our children
 		return inherited{}, err
 	}
-	if err := reapOrphans(); err != nil {
+	if err := reapOrphans(spare()); err != nil {
 		return inherited{}, err
 	}
 	fd, err := strconv.Atoi(text)
@@ -102,11 +103,11 @@ func sameFile(f *os.File, path string) error {
 	return nil
 }
 
-// reapOrphans kills every child with its process group, and waits for it. To be
+// reapOrphans kills every child but spare with its process group, and waits for it. To be
 // called before the first child of this process's own. Source of the list:
 // /proc/PID/task/TID/children, proc(5), which has them all while no other thread
 // has started any.
-func reapOrphans() error {
+func reapOrphans(spare int) error {
 	lists, err := filepath.Glob("/proc/self/task/*/children")
 	if err != nil {
 		return err
@@ -120,6 +121,9 @@ func reapOrphans() error {
 			pid, err := strconv.Atoi(field)
 			if err != nil {
 				return fmt.Errorf("%s: %w", list, err)
+			}
+			if pid == spare {
+				continue
 			}
 			_ = unix.Kill(-pid, unix.SIGKILL) // no group of that number
 			_ = unix.Kill(pid, unix.SIGKILL)  // it has just ended

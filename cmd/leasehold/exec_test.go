@@ -32,7 +32,7 @@ func execParent(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	lock, err := ownLock(context.Background(), dir, hclog.NewNullLogger())
+	lock, err := ownLock(context.Background(), dir, func() int { return 0 }, hclog.NewNullLogger())
 	if err != nil {
 		fail(err)
 	}
@@ -58,7 +58,7 @@ func execParent(dir string) {
 
 // execChild is what it becomes. It says what it found, and waits for its end.
 func execChild(dir string) {
-	lock, err := ownLock(context.Background(), dir, hclog.NewNullLogger())
+	lock, err := ownLock(context.Background(), dir, func() int { return 0 }, hclog.NewNullLogger())
 	_, again := os.LookupEnv(lockEnv)
 	fmt.Println("child", os.Getpid(), err, lock != nil, again)
 	_, _ = io.ReadAll(os.Stdin) // ends with the test
@@ -110,7 +110,7 @@ func TestInheritNothing(t *testing.T) {
 	dir := t.TempDir()
 	for text, want := range map[string]string{"": "", "nonsense": "no descriptor", "1": "no descriptor", "999": "bad file descriptor"} {
 		t.Setenv(lockEnv, text)
-		got, err := inherit(dir)
+		got, err := inherit(dir, func() int { return 0 })
 		if got.lock != nil || want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, %v; want %q", text, got.lock, err, want)
 		}

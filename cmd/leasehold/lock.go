@@ -69,8 +69,8 @@ const lockName = "lock"
 
 // ownLock is the daemon's: handed on by the process that this one was until now,
 // or taken.
-func ownLock(ctx context.Context, dir string, log hclog.Logger) (*os.File, error) {
-	was, err := inherit(dir)
+func ownLock(ctx context.Context, dir string, spare func() int, log hclog.Logger) (*os.File, error) {
+	was, err := inherit(dir, spare)
 	if err != nil {
 		log.Warn("started in place of another process, without what it was to hand on", "err", err)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"leasehold/election"
-	"leasehold/vip"
 )
 
 // rehearsal is what a binary says that it would run with: one line of JSON, from
@@ -35,7 +34,7 @@ func (a *app) rehearse(getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	if err := vip.CheckCapabilities(); err != nil {
+	if err := cfg.checkCapabilities(); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	if _, problems := checkFiles(cfg, getenv, time.Now()); len(problems) > 0 {

@@ -40,6 +40,7 @@ type app struct {
 	in         io.Reader
 	out, err   io.Writer
 	configFile string
+	noMember   bool // run: a unit runs the etcd member
 }
 
 // run carries out one command line and returns the exit code. It reads and
@@ -98,7 +99,7 @@ func (a *app) rootCommand() *cobra.Command {
 		return usagef("%s%w; see %q", where(c), err, c.CommandPath()+" --help")
 	})
 	root.AddCommand(
-		a.runCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
+		a.runCommand(), a.etcdCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return root

@@ -33,7 +33,12 @@ go first. A configuration or a binary that cannot be used is logged, and nothing
 changes; run_dir and bpf_dir need a restart. A changed ttl counts from the next
 tenure on.
 
-It needs CAP_NET_ADMIN and CAP_NET_RAW, and for the fence CAP_BPF.`,
+With etcd.embedded in the configuration it also keeps this node's etcd member
+running, in a process of its own, which is stopped after everything else and
+outlives a crash of this one.
+
+It needs CAP_NET_ADMIN and CAP_NET_RAW, and for the fence CAP_BPF; a witness, which
+has no services, needs nothing.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if rehearse {
@@ -42,6 +47,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, and for the fence CAP_BPF.`,
 			return a.daemon(c.Context(), os.Getenv)
 		},
 	}
+	cmd.Flags().BoolVar(&a.noMember, "no-member", false, "do not run the etcd member of etcd.embedded: a unit of its own does")
 	cmd.Flags().BoolVar(&rehearse, rehearseFlag, false, "only say, as JSON, what would be run; for a daemon that starts itself anew")
 	_ = cmd.Flags().MarkHidden(rehearseFlag) // it is defined right above
 	return cmd
@@ -74,11 +80,11 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	if err != nil {
 		return err
 	}
-	if err := vip.CheckCapabilities(); err != nil {
+	if err := cfg.checkCapabilities(); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	log := newLogger(cfg.Log, a.err, getenv)
-	lock, err := ownLock(ctx, cfg.RunDir, log)
+	lock, err := ownLock(ctx, cfg.RunDir, cfg.memberChild, log)
 	if err != nil {
 		return fmt.Errorf("run: %w; stop it first, or give this one a run_dir of its own", err)
 	}
@@ -93,7 +99,8 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	defer func() { err = errors.Join(err, cluster.Close()) }()
 	notify := newNotifier(cfg.serviceNames(), getenv, log)
 	left := forgetStale(ctx, cfg, vip.Forget, log)
-	units, err := newUnits(cfg, left, cluster, notify, getenv, log) //nolint:contextcheck // vip.New bounds what it does to the fences itself
+	strain := newStrain(cfg)
+	units, err := newUnits(cfg, left, cluster, notify, strain.Why, getenv, log) //nolint:contextcheck // vip.New bounds what it does to the fences itself
 	defer closeUnits(units)
 	if err != nil {
 		return err
@@ -108,20 +115,24 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 		replace: func(path string) error { return replaceProcess(path, lock, renew) },
 	}
 	loops, observers := tasks(units)
+	observers = append(observers, memberTasks(cfg, units, strain, log)...)
+	observers = append(observers, notify.idleTasks()...)
 	observers = append(observers,
 		task{"clock", func(ctx context.Context) error { return watchClock(ctx, boottime.Rate, log) }},
 		task{"signals", func(observing context.Context) error { return again.run(observing, ctx, renew) }},
 		task{"status socket", func(ctx context.Context) error {
 			return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
 		}})
+	stopMember := superviseMember(ctx, a.supervisor(cfg, path, log.Named("member")))
 	err = supervise(ctx, loops, observers, notify.Stopping, log)
+	err = errors.Join(err, stopMember())
 	log.Info("stopped", "err", err)
 	return err
 }
 
 // newUnits makes what runs for each service. Nothing runs yet. On error it
 // returns those that were made.
-func newUnits(cfg *Config, left map[string][]string, cluster *election.Cluster, notify *notifier, getenv func(string) string, log hclog.Logger) ([]*unit, error) {
+func newUnits(cfg *Config, left map[string][]string, cluster *election.Cluster, notify *notifier, strain func() string, getenv func(string) string, log hclog.Logger) ([]*unit, error) {
 	var units []*unit
 	var problems Problems
 	for i := range cfg.Services {
@@ -148,7 +159,7 @@ func newUnits(cfg *Config, left map[string][]string, cluster *election.Cluster, 
 		}, cluster, log.Named("election"))
 		u.loop = node.New(node.Config{
 			Service: s.Name, Node: cfg.Node, Priority: s.Priority, Preempt: s.Preempt,
-			LastStanding: s.KeepLast, Version: versionText(), TTL: s.TTL,
+			LastStanding: s.KeepLast, Version: versionText(), TTL: s.TTL, Strain: strain,
 		}, u.candidate, set, u.checks, node.Hooks{Decided: notify.Decided, Alive: notify.Alive, Role: notify.Role}, log.Named("node"))
 	}
 	if len(problems) > 0 {

@@ -60,6 +60,10 @@ type Facts struct {
 	HealthWhy   string
 
 	Barred string // why this node may not hold although it is well; empty: it may
+	// Strained is why this host should leave the VIP to another that can have it: a
+	// disk that is full, say, on which mysqld or etcd may hang any moment. Better on
+	// such a host than nowhere.
+	Strained string
 
 	// From what was done before.
 	RetryBind boottime.Instant // somebody else answered for the VIP: nothing is bound before then

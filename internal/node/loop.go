@@ -21,6 +21,10 @@ type Config struct {
 	LastStanding bool // keep the VIP on the last holder when nobody is healthy
 	Version      string
 	TTL          time.Duration // of a tenure outside a pause
+
+	// Strain says why another host should rather hold; empty: it need not. It is
+	// called each turn and must not block; nil means never.
+	Strain func() string
 }
 
 // Hooks tell the process about a loop. They are called from the loop's own

@@ -58,6 +58,9 @@ func (m *Memory) Fill(r *Reading) {
 	if r.Now.Before(m.until) {
 		r.Barred = m.why
 	}
+	if r.Strained = ""; m.cfg.Strain != nil {
+		r.Strained = m.cfg.Strain()
+	}
 }
 
 // Note books how a turn ended: what Step wanted for these facts, and the error of

@@ -25,6 +25,7 @@ type Reading struct {
 	RetryBind    boottime.Instant // nothing is bound before then
 	Asked        boottime.Instant // when the tenure was last asked to be confirmed
 	LastStanding bool
+	Strained     string // why another host should rather hold; empty: it need not
 
 	Stopping bool
 }
@@ -66,6 +67,7 @@ func (r Reading) Facts() Facts {
 		HealthWhy:   h.Why,
 
 		Barred:       or(v.NoGuard, r.Barred),
+		Strained:     r.Strained,
 		RetryBind:    r.RetryBind,
 		Asked:        r.Asked,
 		LastStanding: r.LastStanding,

@@ -112,6 +112,8 @@ func (f *Facts) leave(held bool) string {
 		return or(f.HealthWhy, "a check fails")
 	case f.Barred != "":
 		return f.Barred
+	case f.OthersEligible && f.Strained != "":
+		return f.Strained
 	}
 	return f.Yield
 }
@@ -151,6 +153,8 @@ func (f *Facts) unfit() string {
 		return "the checks have not spoken yet"
 	case !f.Healthy:
 		return or(f.HealthWhy, "a check fails")
+	case f.Barred == "" && f.OthersEligible:
+		return f.Strained
 	}
 	return f.Barred
 }
@@ -220,12 +224,13 @@ func (f *Facts) removeBy() boottime.Instant {
 const resetBudget = 250 * time.Millisecond
 
 // Eligible says whether a node in this role and with these facts could hold the
-// VIP, and if not, why. It is what the member key says.
+// VIP, and if not, why. It is what the member key says. A strained host says no and
+// may hold nevertheless, as long as no other says yes.
 func Eligible(r Role, f Facts) (bool, string) {
 	if r == Holder && !f.HealthKnown {
 		f.HealthKnown, f.Healthy = true, true
 	}
-	why := f.unfit()
+	why := or(f.unfit(), f.Strained)
 	return why == "", why
 }
 

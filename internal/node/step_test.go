@@ -321,3 +321,35 @@ func TestStepGivesUpASpentTenure(t *testing.T) {
 		t.Errorf("Step = %v, %v; want standby, and the VIP removed before the tenure is resigned", role, do)
 	}
 }
+
+// A host that is strained leaves the VIP to another that can have it, and keeps it
+// where there is none: better there than nowhere. It never says that it is eligible.
+func TestStepStrained(t *testing.T) {
+	holder := well()
+	holder.HeldUntil = holder.Now.Add(time.Second)
+	holder.Strained = "the disk is full"
+	if to, do := Step(Holder, holder); to != Holder || has(do, RemoveVIP) {
+		t.Errorf("without another: %v, %v; want to stay", to, do)
+	}
+	holder.OthersEligible = true
+	if to, do := Step(Holder, holder); to != Standby || len(do) != 2 || do[1].Why != "the disk is full" {
+		t.Errorf("with another: %v, %v; want to let go", to, do)
+	}
+	holder.Paused = true
+	if to, _ := Step(Holder, holder); to != Holder {
+		t.Error("a pause does not keep the VIP where it is")
+	}
+	free := well()
+	free.HeldUntil, free.FreeAt, free.Strained = 0, free.Now, "the disk is full"
+	free.Copies, free.Bound = 0, false
+	if to, _ := Step(Standby, free); to != Candidate {
+		t.Error("a VIP that nobody else can have stays nowhere")
+	}
+	free.OthersEligible = true
+	if to, _ := Step(Standby, free); to != Standby {
+		t.Error("a strained host campaigns although another can have the VIP")
+	}
+	if ok, why := Eligible(Standby, free); ok || why != "the disk is full" {
+		t.Errorf("eligible: %v, %q", ok, why)
+	}
+}
