@@ -56,6 +56,7 @@ type EtcdConfig struct {
 	Cert, Key    string
 	User         string
 	PasswordFile *SecretFile
+	Embedded     *EmbeddedConfig // nil: etcd runs by itself
 
 	line      int
 	endpoints []endpoint // as written
