@@ -23,6 +23,9 @@ type Options struct {
 	TTL    time.Duration // default 3s
 	Fence  string        // auto, off or required; default is the daemon's
 	Extra  string        // more keys of the service in the config
+	// Embedded has Leasehold's own members run on both MySQL hosts and a witness,
+	// instead of Debian's etcd.
+	Embedded bool
 }
 
 // Site is the network with everything running on it.
@@ -35,6 +38,7 @@ type Site struct {
 
 	binary   string
 	fence    string
+	flags    []string // of each daemon
 	daemons  map[string]*lab.Process
 	unfenced time.Time // when a fence was last taken away
 }
@@ -60,7 +64,12 @@ func hosts() []string { return []string{lab.A, lab.B} }
 func Open(ctx context.Context, l *lab.Lab, o Options) (*Site, error) {
 	s := &Site{Lab: l, TTL: cmp.Or(o.TTL, 3*time.Second), binary: o.Binary, fence: o.Fence, daemons: map[string]*lab.Process{}}
 	var err error
-	if s.Etcd, err = l.StartEtcd(ctx, lab.EtcdConfig{Election: Election, ExtraArgs: []string{"--pre-vote"}}); err != nil {
+	etcd := lab.EtcdConfig{Election: Election, ExtraArgs: []string{"--pre-vote"}}
+	if o.Embedded {
+		etcd = lab.EtcdConfig{Election: Election, Leasehold: o.Binary}
+		s.flags = []string{"--no-member"} // the lab runs them, as units of their own would
+	}
+	if s.Etcd, err = l.StartEtcd(ctx, etcd); err != nil {
 		return nil, err
 	}
 	if s.DB, err = l.StartMariaDB(ctx, lab.MariaDBConfig{}); err != nil {
@@ -106,7 +115,7 @@ func (s *Site) StartDaemon(host string) error {
 	if p := s.daemons[host]; p != nil && p.Running() {
 		return nil
 	}
-	p, err := s.Lab.StartDaemon(host, s.binary)
+	p, err := s.Lab.StartDaemon(host, s.binary, s.flags...)
 	if err != nil {
 		return err
 	}

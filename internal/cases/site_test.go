@@ -30,7 +30,21 @@ func binary(t *testing.T) string {
 }
 
 // TestCases is the operators' table: every row, on one site, one after the other.
-func TestCases(t *testing.T) { runCases(t, Options{}, All()) }
+// ETCD=embedded has Leasehold's own members instead of Debian's etcd.
+func TestCases(t *testing.T) {
+	if os.Getenv("ETCD") == "embedded" {
+		runCases(t, embedded(), All())
+		return
+	}
+	runCases(t, Options{}, All())
+}
+
+// TestCasesEmbedded is the same table where Leasehold runs the members of etcd
+// itself, on both MySQL hosts and a witness.
+func TestCasesEmbedded(t *testing.T) { runCases(t, embedded(), All()) }
+
+// embedded has the default ttl of a configuration with a member.
+func embedded() Options { return Options{Embedded: true, TTL: 2 * time.Second} }
 
 // TestCasesWithoutFence are the rows in which the kernel may have to end the
 // tenure, where lifetimes of whole seconds are all that it has.

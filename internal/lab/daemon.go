@@ -14,6 +14,7 @@ type NodeConfig struct {
 	RunDir    string
 	BPFDir    string // where the fences are pinned
 	Endpoints []string
+	Embedded  string // the section etcd.embedded on one line, instead of Endpoints
 	Service   string
 	VIPs      []string // in the words of ip address add
 	TTL       time.Duration
@@ -44,10 +45,13 @@ func (l *Lab) NodeConfig(host string, etcd *Etcd) (NodeConfig, error) {
 		Node: h.Name, RunDir: l.RunDir(host), BPFDir: bpf, Service: "mysql", VIPs: []string{vip},
 		TTL: 3 * time.Second, Priority: 100,
 	}
-	if etcd != nil {
+	switch {
+	case etcd != nil && etcd.Own():
+		c.Embedded, err = l.Embedded(host, etcd.cfg)
+	case etcd != nil:
 		c.Endpoints = etcd.Endpoints()
 	}
-	return c, nil
+	return c, err
 }
 
 // RunDir returns the directory where the daemon of a host keeps its state, which
@@ -67,8 +71,12 @@ func (m *MariaDB) Checks(host string) []string {
 // YAML returns the text of the config file.
 func (c NodeConfig) YAML() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "node: %s\nrun_dir: %s\nbpf_dir: %s\netcd:\n  endpoints: [%s]\nservices:\n  %s:\n    vips:\n",
-		c.Node, c.RunDir, c.BPFDir, strings.Join(c.Endpoints, ", "), c.Service)
+	etcd := fmt.Sprintf("endpoints: [%s]", strings.Join(c.Endpoints, ", "))
+	if c.Embedded != "" {
+		etcd = "embedded: " + c.Embedded
+	}
+	fmt.Fprintf(&b, "node: %s\nrun_dir: %s\nbpf_dir: %s\netcd:\n  %s\nservices:\n  %s:\n    vips:\n",
+		c.Node, c.RunDir, c.BPFDir, etcd, c.Service)
 	for _, vip := range c.VIPs {
 		fmt.Fprintf(&b, "      - %q\n", vip)
 	}
@@ -104,9 +112,9 @@ func (l *Lab) WriteConfig(host, text string) error {
 	return nil
 }
 
-// StartDaemon starts "binary run --config FILE" on a host, with the file that
+// StartDaemon starts "binary run --config FILE", with more flags, on a host, with the file that
 // WriteConfig wrote, and does not wait until it has taken office. A daemon that
 // is started again keeps its run directory; its log goes on in the same file.
-func (l *Lab) StartDaemon(host, binary string) (*Process, error) {
-	return l.Start(host, "leasehold", nil, binary, "run", "--config", l.ConfigFile(host))
+func (l *Lab) StartDaemon(host, binary string, flags ...string) (*Process, error) {
+	return l.Start(host, "leasehold", nil, binary, append([]string{"run", "--config", l.ConfigFile(host)}, flags...)...)
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,7 +16,10 @@ import (
 // EtcdConfig says how to run etcd. The zero EtcdConfig is three members with
 // etcd's own timing.
 type EtcdConfig struct {
-	Binary    string        // default: etcd, as installed
+	Binary string // default: etcd, as installed
+	// Leasehold is a leasehold binary whose own members are run instead, each as the
+	// unit does: "leasehold etcd". ExtraArgs and TLS do not go with it.
+	Leasehold string
 	Hosts     []string      // default A, B, C
 	Heartbeat time.Duration // default 100ms, etcd's own
 	Election  time.Duration // default 1s, etcd's own
@@ -42,7 +46,7 @@ type Etcd struct {
 // at most 20 s. They run until they are stopped or the lab closes; on error
 // they may run until then too.
 func (l *Lab) StartEtcd(ctx context.Context, cfg EtcdConfig) (*Etcd, error) {
-	if cfg.Binary == "" {
+	if cfg.Binary == "" && cfg.Leasehold == "" {
 		path, err := findProgram("etcd")
 		if err != nil {
 			return nil, err
@@ -95,6 +99,11 @@ func (e *Etcd) Start(host string) error {
 	if p := e.members[host]; p != nil && p.Running() {
 		return fmt.Errorf("%s runs already", p.Name)
 	}
+	if e.cfg.Leasehold != "" {
+		p, err := e.startOwn(h, dir)
+		e.members[host] = p
+		return err
+	}
 	peer := fmt.Sprintf("http://%s:2380", h.Addr.Addr())
 	listen := strings.Replace(e.url(h), h.Addr.Addr().String(), "0.0.0.0", 1)
 	args := []string{
@@ -113,6 +122,45 @@ func (e *Etcd) Start(host string) error {
 	e.members[host] = p
 	return nil
 }
+
+// startOwn starts a member of Leasehold's own, with a config file of its own.
+func (e *Etcd) startOwn(h Host, dir string) (*Process, error) {
+	embedded, err := e.lab.Embedded(h.Key, e.cfg)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "etcd.yaml")
+	text := fmt.Sprintf("node: %s\nrun_dir: %s\netcd:\n  embedded: %s\nservices: {}\n", h.Name, e.lab.RunDir(h.Key), embedded)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("write the config of the member on host %s: %w", h.Key, err)
+	}
+	return e.lab.Start(h.Key, "etcd", e.cfg.Env, e.cfg.Leasehold, "etcd", "--config", file)
+}
+
+// Embedded is the section etcd.embedded of a host's config, on one line, for
+// members without certificates on the hosts of cfg.
+func (l *Lab) Embedded(host string, cfg EtcdConfig) (string, error) {
+	dir, err := l.HostDir(host)
+	if err != nil {
+		return "", err
+	}
+	if len(cfg.Hosts) == 0 {
+		cfg.Hosts = []string{A, B, C}
+	}
+	var members []string
+	for _, key := range cfg.Hosts {
+		h, err := l.Host(key)
+		if err != nil {
+			return "", err
+		}
+		members = append(members, fmt.Sprintf("%s: %s", h.Name, h.Addr.Addr()))
+	}
+	return fmt.Sprintf("{dir: %s, insecure: true, heartbeat: %s, election: %s, members: {%s}}", filepath.Join(dir, "etcd"),
+		cmp.Or(cfg.Heartbeat, 100*time.Millisecond), cmp.Or(cfg.Election, 500*time.Millisecond), strings.Join(members, ", ")), nil
+}
+
+// Own reports whether the members are Leasehold's own.
+func (e *Etcd) Own() bool { return e.cfg.Leasehold != "" }
 
 func (e *Etcd) url(h Host) string {
 	scheme := "http"

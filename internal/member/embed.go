@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/hashicorp/go-hclog"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 )
 
 const (
@@ -32,7 +32,7 @@ const (
 var setSegment = sync.OnceFunc(func() { wal.SegmentSizeBytes = segment }) //nolint:gochecknoglobals // as etcd's own
 
 // embed is the configuration of etcd for a decision to start.
-func (c *Config) embed(d decision, log hclog.Logger) (*embed.Config, error) {
+func (c *Config) embed(d decision, log *zap.Logger) (*embed.Config, error) {
 	setSegment()
 	e := embed.NewConfig()
 	own := c.own()
@@ -62,7 +62,7 @@ func (c *Config) embed(d decision, log hclog.Logger) (*embed.Config, error) {
 		info := transport.TLSInfo{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, TrustedCAFile: c.TLS.CA, ClientCertAuth: true}
 		e.ClientTLSInfo, e.PeerTLSInfo = info, info
 	}
-	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(log))
+	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
 	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("etcd refuses its configuration: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,13 +15,16 @@ import (
 // newZap has etcd log into ours. Its info lines, forty at a start and one for each
 // compaction, are our debug; of a warning that repeats, as one about a member that
 // is off does each second, one a minute is kept.
-func newZap(log hclog.Logger) *zap.Logger {
-	return zap.New(zapcore.NewSamplerWithOptions(&bridge{log: log}, time.Minute, 1, 0))
+// Once quiet is set everything is debug: a member that stops complains of each
+// connection that it ends.
+func newZap(log hclog.Logger, quiet *atomic.Bool) *zap.Logger {
+	return zap.New(zapcore.NewSamplerWithOptions(&bridge{log: log, quiet: quiet}, time.Minute, 1, 0))
 }
 
 // bridge is a zapcore.Core that writes to an hclog.Logger.
 type bridge struct {
 	log    hclog.Logger
+	quiet  *atomic.Bool
 	fields []zapcore.Field
 }
 
@@ -40,7 +44,7 @@ func levelOf(l zapcore.Level) hclog.Level {
 func (b *bridge) Enabled(l zapcore.Level) bool { return levelOf(l) >= b.log.GetLevel() }
 
 func (b *bridge) With(fields []zapcore.Field) zapcore.Core {
-	return &bridge{log: b.log, fields: append(slices.Clip(b.fields), fields...)}
+	return &bridge{log: b.log, quiet: b.quiet, fields: append(slices.Clip(b.fields), fields...)}
 }
 
 func (b *bridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -51,14 +55,21 @@ func (b *bridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.Checke
 }
 
 // harmless are warnings of etcd's about how it is run here, on purpose: gRPC and its
-// gateway on one port, and tokens of a login that is not used without users.
+// gateway on one port, and tokens of a login that is not used without users; and of
+// a database that is new, and has no version yet.
 func harmless(message string) bool {
-	return strings.HasPrefix(message, "Running http and grpc server on single port") ||
-		strings.HasPrefix(message, "simple token is not cryptographically signed")
+	return slices.ContainsFunc([]string{
+		"Running http and grpc server on single port", "simple token is not cryptographically signed",
+		"Failed to detect schema version", "failed to update storage version",
+	}, func(s string) bool { return strings.HasPrefix(message, s) })
 }
 
 func (b *bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	if harmless(e.Message) && !b.log.IsDebug() {
+	level := levelOf(e.Level)
+	if b.quiet.Load() || harmless(e.Message) {
+		level = min(level, hclog.Debug)
+	}
+	if level < b.log.GetLevel() {
 		return nil
 	}
 	enc := zapcore.NewMapObjectEncoder()
@@ -69,7 +80,7 @@ func (b *bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, k := range slices.Sorted(maps.Keys(enc.Fields)) {
 		args = append(args, k, enc.Fields[k])
 	}
-	b.log.Log(levelOf(e.Level), e.Message, args...)
+	b.log.Log(level, e.Message, args...)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -112,11 +113,11 @@ func (c *Config) ask(ctx context.Context, client *http.Client, p Peer) heard {
 
 // brief is the cause alone: which member was asked, and for what, is said elsewhere.
 func brief(err error) error {
-	var op *net.OpError
+	var no syscall.Errno
 	var u *url.Error
 	switch {
-	case errors.As(err, &op) && op.Op == "dial":
-		return op.Err
+	case errors.As(err, &no):
+		return no
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("no answer")
 	case errors.As(err, &u):

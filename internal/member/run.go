@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,6 +56,8 @@ type process struct {
 	tell func(State)
 	log  hclog.Logger
 	door *door
+
+	quiet atomic.Bool // etcd's log says no more than debug
 }
 
 // say publishes what the member does, and logs it when it is news.
@@ -144,7 +147,7 @@ func (c *Config) here() (here, error) {
 	}
 	if h.data = hasData(c.Dir); h.data {
 		if h.id, h.broken = readIdentity(c.Dir); h.broken == nil {
-			h.broken = checkDB(c.Dir)
+			h.broken = checkDB(c.Dir, h.id.last)
 		}
 	}
 	return h, nil
@@ -202,7 +205,7 @@ func newer(a, b string) bool {
 // serve runs etcd until ctx ends, or until it ends by itself.
 func (m *process) serve(ctx context.Context, d decision) error {
 	m.say(Starting, map[move]string{found: "a new cluster", join: "joins the cluster", resume: "returns to the cluster"}[d.move], hclog.Info)
-	conf, err := m.c.embed(d, m.log)
+	conf, err := m.c.embed(d, newZap(m.log, &m.quiet))
 	if err != nil {
 		return err
 	}
@@ -262,6 +265,7 @@ func (m *process) stop(e *embed.Etcd, why error) {
 		reason = why.Error()
 	}
 	m.say(Stopping, reason, hclog.Info)
+	m.quiet.Store(true)
 	if err := e.Server.TryTransferLeadershipOnShutdown(); err != nil {
 		m.log.Warn("leadership not handed over", "err", err)
 	}
