@@ -24,7 +24,7 @@ func build(t *testing.T, pkg, name string) string {
 	return file
 }
 
-// installUnit puts leasehold.service and its user into the lab. binary becomes
+// installUnit puts both units and their user into the lab. binary becomes
 // /usr/bin/leasehold.
 func installUnit(t *testing.T, l *sdlab.Lab, binary string) {
 	t.Helper()
@@ -37,6 +37,9 @@ func installUnit(t *testing.T, l *sdlab.Lab, binary string) {
 	}
 	if out, err := l.Run(t.Context(), "systemd-sysusers"); err != nil {
 		t.Fatalf("%v %s", err, out)
+	}
+	if err := l.Install(t.Context(), "leasehold-etcd.service"); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.Install(t.Context(), "leasehold.service", binary); err != nil {
 		t.Fatal(err)

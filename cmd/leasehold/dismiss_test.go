@@ -30,7 +30,7 @@ func TestDismiss(t *testing.T) {
 		loops := []task{dismissable(note("mysql", time.Second), u.leave.loop, func() { close(u.leave.gone) }), note("other", time.Second)}
 		observers := []task{dismissable(note("election mysql", time.Second), u.leave.observers, u.leave.ended.Done), note("election other", 0)}
 		done := make(chan error, 1)
-		go func() { done <- supervise(ctx, loops, observers, func() {}, hclog.NewNullLogger()) }()
+		go func() { done <- supervise(ctx, loops, observers, func() {}, func() {}, hclog.NewNullLogger()) }()
 		synctest.Wait()
 		if u.dismissed() {
 			t.Error("dismissed before anybody asked for it")
@@ -59,7 +59,7 @@ func TestDismissableFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	ends := dismissable(task{"x", func(context.Context) error { return nil }}, early, func() {})
-	err := supervise(t.Context(), []task{ends}, nil, func() {}, hclog.NewNullLogger())
+	err := supervise(t.Context(), []task{ends}, nil, func() {}, func() {}, hclog.NewNullLogger())
 	if err == nil || !strings.Contains(err.Error(), "ended by itself") {
 		t.Errorf("got %v", err)
 	}

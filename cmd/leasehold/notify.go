@@ -139,6 +139,20 @@ func (n *notifier) Stopping() {
 	}
 }
 
+// farewell is how long the process may take once its loops have let go, with an
+// etcd that does not answer: as long as the unit's TimeoutStopSec=.
+const farewell = 10 * time.Second
+
+// LetGo says that the loops have ended, and nobody feeds the watchdog any more. What
+// is left is to give the leases back, which an etcd that is away holds up.
+func (n *notifier) LetGo() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.every != 0 {
+		n.tell(fmt.Sprintf("WATCHDOG_USEC=%d", farewell.Microseconds()))
+	}
+}
+
 // Ping feeds the watchdog out of turn.
 func (n *notifier) Ping() {
 	n.mu.Lock()

@@ -124,7 +124,7 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 			return serveStatus(ctx, status, func() daemonReply { return reply(cfg, units) }, log.Named("socket"))
 		}})
 	stopMember := superviseMember(ctx, a.supervisor(cfg, path, log.Named("member")))
-	err = supervise(ctx, loops, observers, notify.Stopping, log)
+	err = supervise(ctx, loops, observers, notify.Stopping, notify.LetGo, log)
 	err = errors.Join(err, stopMember())
 	log.Info("stopped", "err", err)
 	return err

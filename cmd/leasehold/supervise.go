@@ -19,8 +19,9 @@ type task struct {
 // the end of ctx, else why it had to end. Two contexts: the end of ctx or a
 // failure stops the loops only; what they look at and act through
 // goes on until the last of them has let go, so that the lease outlives the
-// address and never the reverse. onStop is called when the stopping begins.
-func supervise(ctx context.Context, loops, observers []task, onStop func(), log hclog.Logger) error {
+// address and never the reverse. onStop is called when the stopping begins, onLetGo
+// when the last loop has ended.
+func supervise(ctx context.Context, loops, observers []task, onStop, onLetGo func(), log hclog.Logger) error {
 	observing, endObserving := context.WithCancel(context.WithoutCancel(ctx))
 	defer endObserving()
 	g, stopping := errgroup.WithContext(ctx)
@@ -52,6 +53,7 @@ func supervise(ctx context.Context, loops, observers []task, onStop func(), log 
 		onStop()
 		log.Info("stopping", "why", context.Cause(stopping))
 		running.Wait()
+		onLetGo()
 		endObserving()
 		return nil
 	})

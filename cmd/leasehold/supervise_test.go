@@ -53,7 +53,7 @@ func TestSuperviseOrder(t *testing.T) {
 				defer cancel()
 				var observed atomic.Bool
 				stops := 0
-				err := supervise(ctx, []task{letsGo(t, &observed)}, []task{observer(&observed), tc.more}, func() { stops++ }, hclog.NewNullLogger())
+				err := supervise(ctx, []task{letsGo(t, &observed)}, []task{observer(&observed), tc.more}, func() { stops++ }, func() {}, hclog.NewNullLogger())
 				if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 					t.Errorf("got %v, want %q", err, tc.want)
 				}
@@ -70,7 +70,7 @@ func TestSuperviseLoopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var observed atomic.Bool
 		quits := task{"service other", func(context.Context) error { time.Sleep(time.Hour); return nil }}
-		err := supervise(t.Context(), []task{letsGo(t, &observed), quits}, []task{observer(&observed)}, func() {}, hclog.NewNullLogger())
+		err := supervise(t.Context(), []task{letsGo(t, &observed), quits}, []task{observer(&observed)}, func() {}, func() {}, hclog.NewNullLogger())
 		if err == nil || !strings.Contains(err.Error(), "service other ended by itself") {
 			t.Errorf("got %v", err)
 		}
