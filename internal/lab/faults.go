@@ -113,6 +113,24 @@ func (n *network) port(host string, set func(*netlink.Handle, netlink.Link) erro
 	return nil
 }
 
+// Isolate has the switch forward no frame between the hosts given; with all others
+// they speak as before. Unlike Cut it needs no nft, and no kernel module but the
+// bridge: IFLA_BRPORT_ISOLATED, Linux 4.18.
+func (l *Lab) Isolate(hosts ...string) error { return l.isolate(true, hosts) }
+
+// Join ends an Isolate of the hosts given.
+func (l *Lab) Join(hosts ...string) error { return l.isolate(false, hosts) }
+
+func (l *Lab) isolate(on bool, hosts []string) error {
+	for _, host := range hosts {
+		err := l.net.port(host, func(h *netlink.Handle, port netlink.Link) error { return h.LinkSetIsolated(port, on) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Cut drops every frame between two hosts, both ways. Cutting again changes
 // nothing.
 func (l *Lab) Cut(ctx context.Context, x, y string) error {

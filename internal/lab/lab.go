@@ -34,6 +34,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,11 @@ type Config struct {
 	// has 1.5 GB free (three etcd members allocate 128 MB of log each), else
 	// os.TempDir.
 	Dir string
+	// Name is for a lab that people look into: its namespaces are called NAME-KEY,
+	// and its directory is Dir itself, which must not exist. There can be one of a
+	// name on a machine, and Reclaim removes what a killed one has left. Without a
+	// name it gets one that nobody else uses.
+	Name string
 }
 
 // Lab is one running test network. Its methods are safe for use by several
@@ -113,7 +119,9 @@ type Lab struct {
 	VIP  netip.Prefix
 	dir  string
 	name string // prefix of everything that has a name on the machine
-	net  *network
+	// named: others know the name, and have processes of their own in it.
+	named bool
+	net   *network
 
 	mu      sync.Mutex
 	procs   []*Process
@@ -132,15 +140,18 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if !cfg.VIP.IsValid() {
 		cfg.VIP = DefaultVIP
 	}
-	if cfg.Dir == "" {
-		cfg.Dir = fastDir()
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &Lab{VIP: cfg.VIP, name: nextName()}
+	l := &Lab{VIP: cfg.VIP, name: cfg.Name, named: cfg.Name != ""}
 	var err error
-	if l.dir, err = os.MkdirTemp(cfg.Dir, l.name+"-"); err != nil {
+	if l.named {
+		l.dir, err = cfg.Dir, os.Mkdir(cfg.Dir, 0o700)
+	} else {
+		l.name = nextName()
+		l.dir, err = os.MkdirTemp(cmp.Or(cfg.Dir, fastDir()), l.name+"-")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("make the lab's directory: %w", err)
 	}
 	if l.net, err = buildNetwork(l.name, cfg.Hosts, cfg.IPv6); err != nil {
@@ -169,7 +180,7 @@ func (l *Lab) Close() error {
 	for _, p := range procs {
 		p.end()
 	}
-	errs = append(errs, l.net.reap(procs), l.net.close(), removeDir(l.dir))
+	errs = append(errs, l.reap(procs), l.net.close(), removeDir(l.dir))
 	return errors.Join(errs...)
 }
 

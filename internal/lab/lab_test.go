@@ -2,10 +2,13 @@ package lab_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -196,6 +199,10 @@ func TestFaults(t *testing.T) {
 	check(t, l.Lose(ctx, lab.A, 100))
 	all("a loses all", map[string]bool{"b>a": false, "c>b": true})
 	check(t, l.Heal(ctx))
+	check(t, l.Isolate(lab.A, lab.B))
+	all("a and b isolated", map[string]bool{"a>b": false, "b>a": false, "a>c": true, "client>b": true})
+	check(t, l.Join(lab.A, lab.B))
+	all("joined", map[string]bool{"a>b": true, "b>a": true})
 	check(t, l.CablePull(lab.B))
 	all("b's cable out", map[string]bool{"a>b": false, "a>c": true})
 	if out := must2(l.Exec(ctx, lab.B, "ip", "link", "show", "eth0"))(t); !strings.Contains(out, "NO-CARRIER") {
@@ -222,6 +229,34 @@ func TestCleanLeftovers(t *testing.T) {
 	}
 	if _, err := os.Stat(l.Dir()); err != nil {
 		t.Errorf("a living lab was removed: %v", err)
+	}
+}
+
+// What a killed lab with a name leaves: names, files, and processes that did not
+// end with it. Shells that people opened in a living one end with it.
+func TestReclaim(t *testing.T) {
+	labtest.Require(t)
+	cfg := lab.Config{Name: "lhtest-" + strconv.Itoa(os.Getpid()), Dir: filepath.Join(t.TempDir(), "lab"), Hosts: lab.DefaultHosts()}
+	check(t, lab.Reclaim(cfg)) // nothing is there
+	l := must2(lab.New(t.Context(), cfg))(t)
+	t.Cleanup(func() { check(t, l.Close()) })
+	if l.Dir() != cfg.Dir {
+		t.Errorf("the lab is in %s, want %s", l.Dir(), cfg.Dir)
+	}
+	shell := exec.CommandContext(t.Context(), "nsenter", "--net=/run/netns/"+cfg.Name+"-a", "sleep", "60")
+	check(t, shell.Start())
+	check(t, lab.Wait(t.Context(), 5*time.Second, "the shell to be there", func() (bool, error) {
+		there, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", shell.Process.Pid))
+		own, _ := os.Readlink("/proc/self/ns/net")
+		return there != "" && there != own, err
+	}))
+	check(t, lab.Reclaim(cfg))
+	if err := shell.Wait(); err == nil {
+		t.Error("the shell ended by itself, want it killed")
+	}
+	left := must2(filepath.Glob("/run/netns/" + cfg.Name + "*"))(t)
+	if _, err := os.Stat(cfg.Dir); len(left) > 0 || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left: %v, and the directory: %v", left, err)
 	}
 }
 

@@ -16,6 +16,24 @@ import (
 // mariadb-server-core does not depend on.
 const systemTablesDir = "/usr/share/mysql"
 
+// CheckMariaDB reports that no MariaDB can be started here, because its server or
+// the tables that come with it are not installed.
+func CheckMariaDB() error {
+	if _, err := findProgram("mariadbd"); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(systemTablesDir, systemTables()[0])); err != nil {
+		return fmt.Errorf("mariadbd is installed without its system tables: %w", err)
+	}
+	return nil
+}
+
+// systemTables are the files that mariadb-install-db feeds to the server, in its
+// order.
+func systemTables() []string {
+	return []string{"mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql"}
+}
+
 // baseArgs are what every start of a data directory needs: small, without
 // waiting for a disk, and with a directory of its own for temporary tables,
 // because a server that starts removes those of all others from it.
@@ -43,7 +61,7 @@ func (m *MariaDB) bootstrap(ctx context.Context, dir string) error {
 		}
 	}
 	input := []io.Reader{strings.NewReader("CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n")}
-	for _, name := range []string{"mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql"} {
+	for _, name := range systemTables() {
 		text, err := os.ReadFile(filepath.Join(systemTablesDir, name))
 		if err != nil {
 			return fmt.Errorf("read MariaDB's system tables: %w", err)

@@ -18,6 +18,9 @@ import (
 // ports are called after the hosts' keys.
 const bridgeName = "br0"
 
+// switchKey is what the switch's namespace is called after the lab.
+const switchKey = "switch"
+
 // seat is a host and where it sits.
 type seat struct {
 	Host
@@ -93,7 +96,7 @@ func (n *network) makeNamespaces(name string) error {
 	}
 	wg.Go(func() {
 		last := len(errs) - 1
-		if n.sw, errs[last] = newNamespace(name + "-switch"); errs[last] == nil {
+		if n.sw, errs[last] = newNamespace(name + "-" + switchKey); errs[last] == nil {
 			errs[last] = n.sw.sysctl("ipv6/conf/default/disable_ipv6", "1")
 		}
 	})

@@ -147,6 +147,33 @@ func (p *Prober) Probes() []Probe {
 	return slices.Clone(p.probes)
 }
 
+// Since returns the probes that were sent from a moment on, in that order.
+func (p *Prober) Since(from time.Time) []Probe {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.probes[p.first(from):])
+}
+
+// Count returns how many probes were sent before a moment, and how many of them
+// have no answer.
+func (p *Prober) Count(before time.Time) (sent, unanswered int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sent, unanswered = p.first(before), p.waiting
+	for _, later := range p.probes[sent:] {
+		if later.Answered.IsZero() {
+			unanswered--
+		}
+	}
+	return sent, unanswered
+}
+
+// first returns the number of the first probe that was sent at a moment or later.
+func (p *Prober) first(from time.Time) int {
+	i, _ := slices.BinarySearchFunc(p.probes, from, func(probe Probe, from time.Time) int { return probe.Sent.Compare(from) })
+	return i
+}
+
 // Answering returns the host that answered the latest probe that was answered,
 // and when.
 func (p *Prober) Answering() (host string, at time.Time) {

@@ -11,6 +11,21 @@ import (
 // at returns a moment n milliseconds after an arbitrary beginning.
 func at(n int) time.Time { return time.Unix(1000, 0).Add(time.Duration(n) * time.Millisecond) }
 
+func TestProbesSince(t *testing.T) {
+	p := &Prober{probes: []Probe{{Sent: at(0)}, {Sent: at(2)}, {Sent: at(4)}}}
+	for from, want := range map[int]int{-1: 3, 0: 3, 1: 2, 4: 1, 5: 0} {
+		if got := p.Since(at(from)); len(got) != want {
+			t.Errorf("Since(%d ms) returned %d probes, want %d", from, len(got), want)
+		}
+	}
+	p.probes[1].Answered, p.waiting = at(3), 2
+	for before, want := range map[int][2]int{0: {0, 0}, 1: {1, 1}, 4: {2, 1}, 5: {3, 2}} {
+		if sent, lost := p.Count(at(before)); [2]int{sent, lost} != want {
+			t.Errorf("Count(%d ms) = %d, %d; want %v", before, sent, lost, want)
+		}
+	}
+}
+
 func TestReportSummarize(t *testing.T) {
 	answered := func(sent, after int, by string) Probe {
 		return Probe{Sent: at(sent), Answered: at(sent + after), By: by}
