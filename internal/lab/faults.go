@@ -68,7 +68,8 @@ func (l *Lab) PowerOff(host string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.forget(); err != nil {
+	// What they have started may be in sessions of its own, as etcd members are.
+	if err := errors.Join(endProcesses(map[string]bool{s.ns.id(): true}, notOwn), s.forget()); err != nil {
 		return fmt.Errorf("power off host %s: %w", host, err)
 	}
 	return nil

@@ -119,9 +119,7 @@ type Lab struct {
 	VIP  netip.Prefix
 	dir  string
 	name string // prefix of everything that has a name on the machine
-	// named: others know the name, and have processes of their own in it.
-	named bool
-	net   *network
+	net  *network
 
 	mu      sync.Mutex
 	procs   []*Process
@@ -143,9 +141,9 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &Lab{VIP: cfg.VIP, name: cfg.Name, named: cfg.Name != ""}
+	l := &Lab{VIP: cfg.VIP, name: cfg.Name}
 	var err error
-	if l.named {
+	if cfg.Name != "" {
 		l.dir, err = cfg.Dir, os.Mkdir(cfg.Dir, 0o700)
 	} else {
 		l.name = nextName()
@@ -180,7 +178,7 @@ func (l *Lab) Close() error {
 	for _, p := range procs {
 		p.end()
 	}
-	errs = append(errs, l.reap(procs), l.net.close(), removeDir(l.dir))
+	errs = append(errs, l.reap(), l.net.close(), removeDir(l.dir))
 	return errors.Join(errs...)
 }
 

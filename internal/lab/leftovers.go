@@ -157,29 +157,14 @@ func Reclaim(cfg Config) error {
 	return errors.Join(append(errs, removeDir(cfg.Dir))...)
 }
 
-// reap ends what processes of the lab left running: processes that are in one
-// of the lab's namespaces and in the process group of one that it started. By
-// then each group's first process has ended, so its number says nothing alone.
-// In a lab with a name of its own it ends all: they are people's shells, and what
-// they started.
-func (l *Lab) reap(procs []*Process) error {
+// reap ends what processes of the lab left running, in sessions of their own, as
+// etcd members are, and what people started in its namespaces.
+func (l *Lab) reap() error {
 	ours := map[string]bool{}
 	for _, s := range append(slices.Clone(l.net.seats), &seat{ns: l.net.sw}) {
-		if target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", s.ns.file.Fd())); err == nil {
-			ours[target] = true
-		}
+		ours[s.ns.id()] = true
 	}
-	if l.named {
-		return endProcesses(ours, notOwn)
-	}
-	groups := map[int]bool{}
-	for _, p := range procs {
-		groups[p.Pid()] = true
-	}
-	return endProcesses(ours, func(pid int) bool {
-		group, err := syscall.Getpgid(pid)
-		return err == nil && groups[group]
-	})
+	return endProcesses(ours, notOwn)
 }
 
 // notOwn reports whether a process is neither this one nor one that it comes from.

@@ -80,6 +80,16 @@ func (ns *namespace) thread(ready chan<- error) {
 	}
 }
 
+// id returns what /proc/PID/ns/net leads to for a process in the namespace, see
+// namespaces(7).
+func (ns *namespace) id() string {
+	id, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", ns.file.Fd()))
+	if err != nil {
+		return "" // no process has that
+	}
+	return id
+}
+
 func (ns *namespace) path() string { return filepath.Join(netnsDir, ns.name) }
 
 func (ns *namespace) bindName() error {

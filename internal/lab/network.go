@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -91,13 +92,13 @@ func (n *network) makeNamespaces(name string) error {
 			}
 			// Settings of a new interface are copied from "default": an address
 			// is there at once, without waiting for duplicate detection.
-			errs[i] = s.ns.sysctl("ipv6/conf/default/accept_dad", "0")
+			errs[i] = s.ns.sysctl6("accept_dad", "0")
 		})
 	}
 	wg.Go(func() {
 		last := len(errs) - 1
 		if n.sw, errs[last] = newNamespace(name + "-" + switchKey); errs[last] == nil {
-			errs[last] = n.sw.sysctl("ipv6/conf/default/disable_ipv6", "1")
+			errs[last] = n.sw.sysctl6("disable_ipv6", "1")
 		}
 	})
 	wg.Wait()
@@ -188,10 +189,16 @@ func (ns *namespace) netlink() (h *netlink.Handle, err error) {
 	return h, err
 }
 
-// sysctl writes /proc/sys/net, which shows the namespace of the thread that
-// opens it.
-func (ns *namespace) sysctl(key, value string) error {
-	return ns.do(func() error { return os.WriteFile("/proc/sys/net/"+key, []byte(value), 0o600) })
+// sysctl6 writes a setting of new interfaces in /proc/sys/net, which shows the
+// namespace of the thread that opens it. A kernel without IPv6 has none.
+func (ns *namespace) sysctl6(key, value string) error {
+	return ns.do(func() error {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/"+key, []byte(value), 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
