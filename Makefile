@@ -13,6 +13,7 @@ TOOL     := $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 10s
 BENCH_N  ?= 10
 FAILOVER_N ?= 30
+BENCH_EMBEDDED_N ?= 20
 QUIET_FOR ?= 1h
 TESTFLAGS ?=
 SEEDS    ?= 100000
@@ -82,11 +83,16 @@ bench: setup ## Leasehold and keepalived side by side, the fence per packet, eve
 	bin/leasehold-bench compare -n $(BENCH_N)
 	bin/leasehold-bench packets
 	bin/leasehold-bench failover -n $(FAILOVER_N)
+	bin/leasehold-bench embedded -n $(BENCH_EMBEDDED_N)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: quiet
 quiet: setup ## what happens in QUIET_FOR (1h) in which nothing goes wrong: idle, CPU, compaction, etcd's leader
 	$(GO) run ./internal/bench/leasehold-bench quiet -for $(QUIET_FOR)
+
+.PHONY: embedded
+embedded: setup ## hosts lost and stopped that run etcd's members besides, and what a witness costs (12 minutes; BENCH_EMBEDDED_N=20 rounds)
+	$(GO) run ./internal/bench/leasehold-bench embedded -n $(BENCH_EMBEDDED_N)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)

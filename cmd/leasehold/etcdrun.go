@@ -66,9 +66,6 @@ func (a *app) etcd(ctx context.Context, cfg *Config, getenv func(string) string)
 	if _, problems := checkFiles(cfg, getenv, time.Now()); len(problems) > 0 {
 		return problems
 	}
-	for _, n := range cfg.Notes {
-		log.Info("configuration", "note", n.String())
-	}
 	say := memberNotifier(getenv, log)
 	say(daemon.SdNotifyReady) // it runs; what it waits for is in the status
 	tell := func(s member.State) {

@@ -40,6 +40,13 @@ type Etcd struct {
 
 	mu      sync.Mutex
 	members map[string]*Process
+	daemon  func(host string) *Process // whose members they are; nil: processes of the lab's
+}
+
+// OwnEtcd returns the cluster whose members the daemons on hosts A, B and C run. It
+// starts nothing; daemon returns the one on a host, nil before there is one.
+func (l *Lab) OwnEtcd(daemon func(host string) *Process) *Etcd {
+	return &Etcd{lab: l, cfg: EtcdConfig{Hosts: []string{A, B, C}}, daemon: daemon}
 }
 
 // StartEtcd starts the members and waits until they have a leader and answer,
@@ -160,7 +167,7 @@ func (l *Lab) Embedded(host string, cfg EtcdConfig) (string, error) {
 }
 
 // Own reports whether the members are Leasehold's own.
-func (e *Etcd) Own() bool { return e.cfg.Leasehold != "" }
+func (e *Etcd) Own() bool { return e.cfg.Leasehold != "" || e.daemon != nil }
 
 func (e *Etcd) url(h Host) string {
 	scheme := "http"
@@ -184,6 +191,9 @@ func (e *Etcd) Endpoints() []string {
 // Process returns the member's process, the latest one: Kill, Freeze, Thaw and
 // Stop it there, Start it again here. It is nil on a host without a member.
 func (e *Etcd) Process(host string) *Process {
+	if e.daemon != nil {
+		return e.daemon(host)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.members[host]

@@ -5,6 +5,7 @@
 //	leasehold-bench failover    hosts and daemons that end, at several ttls
 //	leasehold-bench packets     what the fence costs each packet
 //	leasehold-bench quiet       what happens when nothing goes wrong
+//	leasehold-bench embedded    hosts that run etcd's members besides, and the witness
 //
 // Each takes -h. The environment may have LEASEHOLD_BINARY, the daemon to measure
 // instead of one built from this checkout.
@@ -38,7 +39,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	commands := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"compare": compare, "failover": failover, "packets": packets, "quiet": quiet,
+		"compare": compare, "failover": failover, "packets": packets, "quiet": quiet, "embedded": embedded,
 	}
 	name, rest := "compare", args[1:]
 	if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
@@ -46,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	command := commands[name]
 	if command == nil {
-		fmt.Fprintf(stderr, "leasehold-bench: no measurement is called %q; there are compare, failover, packets and quiet\n", name)
+		fmt.Fprintf(stderr, "leasehold-bench: no measurement is called %q; there are compare, failover, packets, quiet and embedded\n", name)
 		return 2
 	}
 	switch err := command(ctx, rest, stdout, stderr); {
@@ -172,6 +173,28 @@ func quiet(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return withBinary(ctx, nil, func(binary string) error {
 		o.Binary = binary
 		result, err := bench.Quiet(ctx, o)
+		if result != nil {
+			fmt.Fprintln(stdout)
+			result.Print(stdout)
+			err = errors.Join(err, result.Err())
+		}
+		return err
+	})
+}
+
+func embedded(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o := bench.EmbeddedOptions{Log: stderr}
+	f := flag.NewFlagSet("embedded", flag.ContinueOnError)
+	f.IntVar(&o.Rounds, "n", 20, "rounds per fault; one takes about 6 s")
+	f.DurationVar(&o.TTL, "ttl", 2*time.Second, "Leasehold's ttl")
+	f.DurationVar(&o.Quiet, "quiet", time.Minute, "how long the witness is looked at")
+	f.Func("faults", "by their names (default all)", list(&o.Faults))
+	if err := parse(f, args, stderr); err != nil {
+		return err
+	}
+	return withBinary(ctx, nil, func(binary string) error {
+		o.Binary = binary
+		result, err := bench.Embedded(ctx, o)
 		if result != nil {
 			fmt.Fprintln(stdout)
 			result.Print(stdout)
