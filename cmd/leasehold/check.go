@@ -45,6 +45,7 @@ func (a *app) check(getenv func(string) string) error {
 	w := a.out
 	fmt.Fprintf(w, "%s is good.\n\n", cfg.File)
 	fmt.Fprintf(w, "node %s, etcd %s\n", cfg.Node, strings.Join(cfg.Etcd.Endpoints, " "))
+	cfg.memberSummary(w)
 	here := tryFence(cfg.BPFDir)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -185,6 +186,20 @@ func validateMemberTLS(r *report, e *EtcdConfig) {
 	case e.CA == "" || e.Cert == "" || e.Key == "":
 		r.problem(e.line, "etcd.tls lacks ca, cert or key, and members that know each other by certificates need all three; write tls: {ca: ca.pem, cert: NODE.pem, key: NODE.key}")
 	}
+}
+
+// memberSummary says what member the node would run.
+func (c *Config) memberSummary(w io.Writer) {
+	e := c.Etcd.Embedded
+	if e == nil {
+		return
+	}
+	role := "an etcd member"
+	if len(c.Services) == 0 {
+		role = "a witness, with an etcd member and no service"
+	}
+	fmt.Fprintf(w, "%s, one of %d, which outlast the loss of %d; data in %s; heartbeat %s, election %s\n",
+		role, len(e.Members), (len(e.Members)-1)/2, e.Dir, e.Heartbeat, e.Election)
 }
 
 // fillTTL gives a service the default ttl where none is written: beside a member

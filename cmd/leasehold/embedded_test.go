@@ -131,3 +131,23 @@ func TestEmbeddedNotes(t *testing.T) {
 		}
 	}
 }
+
+// check says what member the node would run.
+func TestCheckMember(t *testing.T) {
+	text, _, _ := strings.Cut(goodEmbedded, "services:")
+	for name, tc := range map[string]struct{ text, says string }{
+		"a node":    {goodEmbedded, "an etcd member, one of 3, which outlast the loss of 1; data in /var/lib/leasehold/etcd"},
+		"a witness": {text, "a witness, with an etcd member and no service"},
+		"no member": {good, ""},
+	} {
+		cfg, err := parse(tc.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		cfg.memberSummary(&out)
+		if !strings.Contains(out.String(), tc.says) || tc.says == "" && out.Len() > 0 {
+			t.Errorf("%s: %q, want %q", name, out.String(), tc.says)
+		}
+	}
+}
