@@ -427,6 +427,11 @@ func TestSupervisor(t *testing.T) {
 			}
 		}
 	}
+	t.Cleanup(func() { // what a supervisor started outlives a test that failed
+		if s, ok := ReadState(c.config("a").Dir); ok {
+			_ = syscall.Kill(s.PID, syscall.SIGKILL)
+		}
+	})
 	stop := run()
 	first := c.until("a", Running, "")
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
