@@ -92,8 +92,33 @@ func (ns *namespace) id() string {
 
 func (ns *namespace) path() string { return filepath.Join(netnsDir, ns.name) }
 
-func (ns *namespace) bindName() error {
+// shareNames makes /run/netns what iproute2 makes of it at its first ip netns add
+// (ip/ipnetns.c): a shared mount on itself. Were it made so later, the names that are
+// there by then would lie below it, where nobody can take them away any more.
+func shareNames() error {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(netnsDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // as iproute2 does
+		return err
+	}
+	share := func() error { return unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	if err := share(); !errors.Is(err, unix.EINVAL) { // it is no mount point yet
+		return err
+	}
+	if err := unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return share()
+}
+
+func (ns *namespace) bindName() error {
+	if err := shareNames(); err != nil {
 		return fmt.Errorf("name network namespace %s: %w", ns.name, err)
 	}
 	f, err := os.OpenFile(ns.path(), os.O_CREATE|os.O_EXCL, 0o444)
@@ -118,7 +143,8 @@ func unname(path string) error {
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("unmount %s: %w", path, err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// Busy: it is mounted somewhere that cannot be reached, and goes with that.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("remove the name of a network namespace: %w", err)
 	}
 	return nil

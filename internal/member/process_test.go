@@ -21,6 +21,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"leasehold/internal/certs"
 )
 
 // configEnv has this test's binary run a member, in a process of its own as it
@@ -404,6 +406,62 @@ func TestQuotaMended(t *testing.T) {
 	a, err := cli.AlarmList(t.Context())
 	if err != nil || len(a.Alarms) != 0 {
 		t.Errorf("alarms %v, %v", a, err)
+	}
+}
+
+// With certificates members know each other by them: clients and members of another
+// CA stay outside, at the start and after it.
+func TestCertificates(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	tls := func(dir string) func(*Config) {
+		var nodes []certs.Node
+		for _, p := range c.peers {
+			nodes = append(nodes, certs.Node{Name: p.Name, Addrs: []netip.Addr{p.Addr}})
+		}
+		plan, err := certs.Prepare(certs.Order{Dir: dir, Nodes: nodes, Valid: time.Hour, CAValid: 2 * time.Hour}, time.Now())
+		if err == nil {
+			err = plan.Write()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(conf *Config) {
+			conf.TLS = TLS{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, conf.Name+".pem"), Key: filepath.Join(dir, conf.Name+".key")}
+		}
+	}
+	ours, foreign := tls(filepath.Join(c.dir, "ours")), tls(filepath.Join(c.dir, "foreign"))
+	c.start("a", ours)
+	c.start("b", foreign)
+	c.until("a", Waiting, "b (tls: ")
+	c.until("b", Waiting, "a (tls: ")
+	c.kill("b", syscall.SIGTERM)
+	c.start("b", ours)
+	c.until("a", Running, "")
+	c.until("b", Running, "")
+	c.start("c", foreign)
+	c.until("c", Waiting, "a (tls: ")
+	c.kill("c", syscall.SIGTERM)
+	c.start("c", ours)
+	c.until("c", Running, "")
+
+	for name, edit := range map[string]func(*Config){"ours": ours, "foreign": foreign} {
+		conf := c.config("a", edit)
+		tlsConf, err := conf.TLS.config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := conf.url(conf.own().Addr, conf.ClientPort)
+		cli, err := clientv3.New(clientv3.Config{Endpoints: []string{u.String()}, TLS: tlsConf, Logger: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err = cli.Put(ctx, "k", "v")
+		cancel()
+		cli.Close()
+		if (err == nil) != (name == "ours") {
+			t.Errorf("a client with certificates %s: %v", name, err)
+		}
 	}
 }
 
