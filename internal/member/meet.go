@@ -213,11 +213,10 @@ func (c *Config) openDoor(ctx context.Context) (*door, error) {
 		return nil, err
 	}
 	if c.TLS.on() {
-		conf, err := c.TLS.config()
-		if err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-		l = tls.NewListener(l, conf)
+		l = tls.NewListener(l, &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.TLS.config() },
+		})
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+greetingPath, func(w http.ResponseWriter, _ *http.Request) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -80,10 +79,6 @@ func (m *process) prepare(ctx context.Context) (d decision, err error) {
 			err = errors.Join(err, m.door.close())
 		}
 	}()
-	client, err := m.c.client()
-	if err != nil {
-		return decision{}, fmt.Errorf("certificates: %w", err)
-	}
 	rest := time.NewTimer(0)
 	defer rest.Stop()
 	for {
@@ -92,7 +87,7 @@ func (m *process) prepare(ctx context.Context) (d decision, err error) {
 			return decision{}, nil
 		case <-rest.C:
 		}
-		d := m.look(ctx, client)
+		d := m.look(ctx)
 		switch d.move {
 		case wait:
 			m.say(Waiting, d.why, hclog.Info)
@@ -110,9 +105,13 @@ func (m *process) prepare(ctx context.Context) (d decision, err error) {
 }
 
 // look finds out what there is, and decides.
-func (m *process) look(ctx context.Context, client *http.Client) decision {
+func (m *process) look(ctx context.Context) decision {
 	if d := m.space(); d != nil {
 		return *d
+	}
+	client, err := m.c.client() // each time: the certificates may be what somebody has to put right
+	if err != nil {
+		return refusal("certificates: %v", err)
 	}
 	h, err := m.c.here()
 	if err != nil {
