@@ -108,7 +108,7 @@ func (m Machine) gain(now boottime.Instant, e TenureGained) (Machine, []Action) 
 }
 
 func (m Machine) lose(now boottime.Instant, e TenureLost) (Machine, []Action) {
-	m.tenure, m.succeeds = false, false
+	m.tenure = false
 	if m.state != Active {
 		return m, nil
 	}

@@ -76,6 +76,11 @@ func TestTenure(t *testing.T) {
 			events: listening(told{9800 * ms, from("10.20.8.27", 0)}, told{now, TenureGained{}}),
 			want:   started(came{9800*ms + skewA, takeOver(150)}), state: Active, cause: CauseSilence,
 		},
+		"keepalived left a moment ago, and one of ours was Active before": {
+			cfg: base(), bare: true, end: now + 100*ms,
+			events: listening(told{9700 * ms, from("10.20.8.27", 200)}, told{9800 * ms, from("10.20.8.27", 0)}, told{now, TenureGained{Succeeds: true}}),
+			want:   started(came{now, takeOver(150)}), state: Active, cause: CauseSucceeds,
+		},
 		"lost while Backup": {
 			cfg: base(), events: listening(told{time.Second, TenureLost{}}), end: 9 * time.Second,
 			want: started(), state: Backup, cause: CauseStartup,
@@ -92,12 +97,34 @@ func TestTenure(t *testing.T) {
 	}
 }
 
+// TestLearnedIntervalIsForgotten: who was Active waits for its own interval again,
+// and not for that of a router long gone.
+func TestLearnedIntervalIsForgotten(t *testing.T) {
+	slow := from("10.20.8.27", 200)
+	slow.Interval = 10 * time.Second
+	m, _ := play(t, router(with(func(c *Config) { c.Version = Version3 }), hostA), begin(told{0, slow}), time.Minute)
+	if m.State() != Active {
+		t.Fatalf("a minute after its last advert it is %s", m.State())
+	}
+	m, _ = Step(m, at(time.Minute), TenureLost{})
+	if got := m.Wake().Sub(at(time.Minute)); got != downA {
+		t.Errorf("it waits %v, want %v", got, downA)
+	}
+}
+
 // TestStatus: what an operator is told of the others.
 func TestStatus(t *testing.T) {
 	m, _ := play(t, router(base(), hostA), begin(repeat(from("10.20.8.27", 200), time.Second, 2*time.Second)...), 3*time.Second)
 	r, ok := m.Better()
 	if !ok || r.Source != hostB || r.Priority != 200 || r.Since != at(time.Second) || r.Seen != at(2*time.Second) || r.Adverts != 2 {
 		t.Errorf("Better() = %+v, %v; want 10.20.8.27 with priority 200, heard twice", r, ok)
+	}
+	bare, _ := Step(m, at(3*time.Second), TenureLost{})
+	if bare, _ = play(t, bare, nil, 10*time.Second); bare.better.Adverts != 0 || bare.State() != Backup {
+		t.Errorf("silent for 8 s, and a %s without the tenure yields to %+v", bare.State(), bare.better)
+	}
+	if left, _ := Step(m, at(3*time.Second), from("10.20.8.27", 0)); left.better.Adverts != 0 {
+		t.Errorf("it left, and this one yields to %+v", left.better)
 	}
 	m, _ = play(t, m, nil, 10*time.Second)
 	if r, ok := m.Better(); ok {
