@@ -150,7 +150,7 @@ func (c capture) config(vrid uint8, src netip.Addr) Config {
 	return cfg
 }
 
-// source and target read the addresses without our parser.
+// ends reads the addresses without our parser.
 func ends(p Packet) (src, dst netip.Addr) {
 	if p.Src.IsValid() {
 		return p.Src, p.Dst

@@ -6,6 +6,7 @@ import (
 	"hash"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // A Codec writes and reads the adverts of one virtual router. It is for one
@@ -111,7 +112,7 @@ func (c *Codec) appendMessage(b []byte, priority uint8, to netip.Addr) []byte {
 	start := len(b)
 	b = append(b, c.cfg.Version<<4|typeAdvert, c.cfg.VRID, priority, uint8(len(c.cfg.VIPs)))
 	if c.cfg.Version == Version2 {
-		b = append(b, uint8(c.cfg.Auth.Type), uint8(c.cfg.Interval/second))
+		b = append(b, uint8(c.cfg.Auth.Type), uint8(c.cfg.Interval/time.Second))
 	} else {
 		b = binary.BigEndian.AppendUint16(b, uint16(c.cfg.Interval/centisecond))
 	}

@@ -43,6 +43,7 @@ func (m Mode) String() string {
 // (RFC 2338 section 5.3.6).
 type AuthType uint8
 
+// Those that keepalived has.
 const (
 	AuthNone AuthType = 0
 	AuthPass AuthType = 1 // a password in clear

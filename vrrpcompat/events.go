@@ -21,7 +21,7 @@ type Shutdown struct {
 	Successor bool
 }
 
-// Heard is an advert that ParseAdvert has accepted.
+// Heard is an advert of another router, see Codec.Heard.
 type Heard struct {
 	Source   netip.Addr
 	Priority uint8

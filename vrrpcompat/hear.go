@@ -68,9 +68,14 @@ func (m Machine) heeds(now boottime.Instant, h Heard) bool {
 
 // learn takes over the Active router's interval, which only version 3 does: in
 // version 2 another interval was a reason to reject. One that is not ours is told
-// once for each router that holds this one back.
+// once for each router that holds this one back. A gate may hear a router that is
+// configured otherwise, and waits the longer of both.
 func (m Machine) learn(h Heard) (Machine, []Action) {
-	if m.rules.version == Version2 {
+	switch {
+	case m.rules.gate:
+		m.learned = max(m.rules.interval, min(h.Interval, m.rules.maxInterval))
+		return m, nil
+	case m.rules.version == Version2:
 		return m, nil
 	}
 	warning := WarnInterval

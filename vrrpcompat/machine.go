@@ -36,6 +36,7 @@ func (s State) String() string {
 // A Cause is why a router is in its state.
 type Cause uint8
 
+// What makes a router change its state.
 const (
 	CauseNone      Cause = iota
 	CauseStartup         // it came up

@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-const second = time.Second
-
 // A Packet is what a raw socket received.
 type Packet struct {
 	// Data is for IPv4 the datagram with its header (raw(7)), for IPv6 the message
@@ -140,6 +138,15 @@ func (c *Codec) ParseAdvert(p Packet) (Advert, Reason) {
 	return a, why
 }
 
+// Heard returns the event that an advert is for the machine; false: it is none.
+// Behind a gate that is also one of a router that is configured otherwise: it is
+// there, and has the VIP, although the two cannot agree on anything. Fellow is
+// for the caller to set.
+func (c *Codec) Heard(a Advert, why Reason) (Heard, bool) {
+	heard := Heard{Source: a.Source, Priority: a.Priority, Interval: a.Interval}
+	return heard, why == Accepted || c.cfg.Mode == ModeGate && why.Mismatch()
+}
+
 // addressed reports whether an advert to dst is one of ours.
 func (c *Codec) addressed(dst netip.Addr) bool {
 	if c.cfg.Unicast() {
@@ -177,7 +184,7 @@ func (c *Codec) checkLength(msg []byte) Reason {
 // readBody reads what follows from a length that is right.
 func (c *Codec) readBody(a *Advert, msg []byte) {
 	if a.Version == Version2 {
-		a.Auth, a.Interval = AuthType(msg[vrrpAuth]), time.Duration(msg[vrrpSeconds])*second
+		a.Auth, a.Interval = AuthType(msg[vrrpAuth]), time.Duration(msg[vrrpSeconds])*time.Second
 	} else {
 		a.Interval = time.Duration(binary.BigEndian.Uint16(msg[vrrpInterval:])&intervalMask) * centisecond
 	}

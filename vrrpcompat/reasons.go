@@ -99,6 +99,19 @@ func reasonWords() [Reasons]string {
 	}
 }
 
+// Mismatch reports whether the advert is one of a router that is configured
+// otherwise than we are: each takes the other for dead, and both are Active. It is
+// something to show until it is put right.
+func (r Reason) Mismatch() bool {
+	switch r {
+	case ReasonNoAH, ReasonAH, ReasonTrailer, ReasonVersion, ReasonAuthUnknown, ReasonAuthType, ReasonPassword, ReasonICV,
+		ReasonInterval, ReasonNoInterval, ReasonNoVIPs, ReasonVIPCount, ReasonChecksumForm, ReasonVIPs, ReasonPeer:
+		return true
+	default:
+		return false
+	}
+}
+
 // Silent reports whether the advert is none of this router's business, so that
 // it is neither logged nor counted as a fault.
 func (r Reason) Silent() bool { return r == Accepted || r == ReasonVRID || r == ReasonOwn }

@@ -207,3 +207,50 @@ func TestGate(t *testing.T) {
 		t.Run(name, func(t *testing.T) { s.run(t) })
 	}
 }
+
+// TestGateMindsRoutersThatAreSetUpOtherwise: a keepalived whose adverts are no
+// good for us has the VIP all the same.
+func TestGateMindsRoutersThatAreSetUpOtherwise(t *testing.T) {
+	gate := func(edit func(*Config)) Config {
+		return with(func(c *Config) { c.Mode = ModeGate; edit(c) })
+	}
+	seldom := with(func(c *Config) { c.Interval = 5 * time.Second })
+	for name, c := range map[string]struct {
+		listens, speaks Config
+		want            Reason
+		down            time.Duration // how long the gate is shut
+	}{
+		"another interval": {gate(func(*Config) {}), seldom, ReasonInterval, 15*time.Second + 255*time.Second/256},
+		"another password": {gate(func(c *Config) { c.Auth = Auth{AuthPass, "a"} }), withAuth(AuthPass, "b"), ReasonPassword, 3*time.Second + 255*time.Second/256},
+		"another version":  {gate(func(c *Config) { c.Version = Version3 }), base(), ReasonVersion, 3*time.Second + 255*time.Second/256},
+		"no AH":            {gate(func(c *Config) { c.Auth = Auth{AuthAH, "a"} }), base(), ReasonNoAH, 3*time.Second + 255*time.Second/256},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := say(t, c.speaks, hostB, 1)
+			codec := newCodec(t, c.listens, hostA)
+			a := wantReason(t, codec, p, c.want)
+			h, ok := codec.Heard(a, c.want)
+			if !ok || h.Source != hostB || h.Priority != 1 {
+				t.Fatalf("Heard() = %+v, %v; want an event of %s", h, ok, hostB)
+			}
+			m, _ := play(t, router(c.listens, hostA), begin(), 10*time.Second)
+			m, do := Step(m, at(10*time.Second), h)
+			if m.State() != Backup || len(do) != 1 || do[0] != remove || m.Wake() != at(10*time.Second+c.down) {
+				t.Errorf("it is %s, did %v, and waits %v; want %v", m.State(), do, m.Wake().Sub(at(10*time.Second)), c.down)
+			}
+			c.listens.Mode = ModeFull
+			if h, ok := newCodec(t, c.listens, hostA).Heard(a, c.want); ok {
+				t.Errorf("a router that speaks heeds %+v, which was rejected for %s", h, c.want)
+			}
+		})
+	}
+	codec := newCodec(t, gate(func(*Config) {}), hostA)
+	for why := Accepted; why < Reasons; why++ {
+		if _, ok := codec.Heard(Advert{}, why); ok != (why == Accepted || why.Mismatch()) {
+			t.Errorf("%s: heard by a gate: %v", why, ok)
+		}
+		if why.Mismatch() && why.Silent() {
+			t.Errorf("%s is both none of our business and to be put right", why)
+		}
+	}
+}
