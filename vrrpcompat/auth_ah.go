@@ -110,7 +110,8 @@ func (c *Codec) Overtake() { c.seq.next() }
 // for replays, as do its peers, until one of them has taken over. Whoever calls
 // this at start, and when a node of ours takes over from another, with the
 // seconds since 1970, is ahead of what it said before without having written
-// anything down: an Active router of version 2 counts no faster.
+// anything down: an Active router of version 2 counts once a second, and hardly
+// more when it answers others.
 func (c *Codec) RaiseSequence(n uint32) { c.seq.last = max(c.seq.last, min(n, lastSequence)) }
 
 // Sequence returns the number that was sent or accepted last.

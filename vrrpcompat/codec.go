@@ -69,7 +69,7 @@ func (c *Codec) NextRound() {
 	c.seq.next()
 }
 
-// AppendAdvert appends the advert to one destination, and returns the longer
+// AppendAdvert appends the advert to one of Destinations, and returns the longer
 // slice. IPv4: with the IP header, to be sent with IP_HDRINCL (raw(7)). IPv6: the
 // message alone; its checksum is also what the kernel computes (IPV6_CHECKSUM,
 // offset 6). Priority 0 says that the Active router leaves.

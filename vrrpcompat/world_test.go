@@ -106,15 +106,19 @@ func (w *world) active() []int {
 
 // count keeps the books of who is Active.
 func (w *world) count() {
-	all := w.active()
-	if len(all) < 2 {
+	n, one := 0, -1
+	for i, r := range w.nodes {
+		if r.m.state == Active {
+			n, one = n+1, i
+		}
+	}
+	if n != 1 {
+		one = -1
+	}
+	if n < 2 {
 		w.since = 0
 	} else if w.since == 0 {
 		w.since = w.now
-	}
-	one := -1
-	if len(all) == 1 {
-		one = all[0]
 	}
 	if one != w.was {
 		w.was, w.moved = one, w.now
