@@ -80,14 +80,17 @@ func (c *Codec) checkAH(ip []byte, ihl int) (uint32, Reason) {
 // sequence is the counter of the authentication headers, one for both directions:
 // a Backup that takes over goes on where the router before it ended, and so is
 // not taken for a replay of it.
-type sequence struct{ last uint32 }
+type sequence struct {
+	last  uint32 // sent or accepted
+	floor uint32 // what is sent is larger; what is accepted need not be
+}
 
 // lastSequence is where keepalived stops counting: the numbers are used up, and
 // whatever follows is rejected (vrrp_update_pkt).
 const lastSequence = 0xfffffffd
 
 func (s *sequence) next() {
-	if s.last <= lastSequence {
+	if s.last = max(s.last, s.floor); s.last <= lastSequence {
 		s.last++
 	}
 }
@@ -105,14 +108,14 @@ func (s *sequence) accept(n uint32) bool {
 // replay. As in keepalived (vrrp_state_master_rx).
 func (c *Codec) Overtake() { c.seq.next() }
 
-// RaiseSequence makes the next number larger than n, if it is not already.
-// keepalived begins at 0, and after a quick restart takes its own first adverts
-// for replays, as do its peers, until one of them has taken over. Whoever calls
-// this at start, and when a node of ours takes over from another, with the
-// seconds since 1970, is ahead of what it said before without having written
-// anything down: an Active router of version 2 counts once a second, and hardly
-// more when it answers others.
-func (c *Codec) RaiseSequence(n uint32) { c.seq.last = max(c.seq.last, min(n, lastSequence)) }
+// RaiseSequence makes the next number that is sent larger than n, if it would not
+// be already; what others send is accepted as before. keepalived begins at 0, and
+// after a quick restart its first adverts are replays to its peers, until one of
+// them has taken over. Whoever calls this at start, and when a node of ours takes
+// over from another, with the seconds since 1970, is ahead of what it said before
+// without having written anything down: an Active router of version 2 counts once
+// a second, and hardly more when it answers others.
+func (c *Codec) RaiseSequence(n uint32) { c.seq.floor = max(c.seq.floor, min(n, lastSequence)) }
 
 // Sequence returns the number that was sent or accepted last.
 func (c *Codec) Sequence() uint32 { return c.seq.last }

@@ -119,8 +119,8 @@ func TestSequence(t *testing.T) {
 		t.Errorf("the answer to number 7500 has %d, want 7502 as keepalived's", a.Sequence())
 	}
 	a.RaiseSequence(7000)
-	if a.Sequence() != 7502 {
-		t.Errorf("RaiseSequence lowered it to %d", a.Sequence())
+	if a.NextRound(); a.Sequence() != 7503 {
+		t.Errorf("after RaiseSequence(7000) number %d follows 7502", a.Sequence())
 	}
 	a.RaiseSequence(0xffffffff)
 	for range 5 {
@@ -129,6 +129,26 @@ func TestSequence(t *testing.T) {
 	if a.Sequence() != lastSequence+1 {
 		t.Errorf("it counted to %#x; keepalived stops at 0xfffffffe", a.Sequence())
 	}
+}
+
+// TestRaisedSequence: who raises its own number goes on to hear a keepalived that
+// counts from 1, or it would take a living one for dead; and that one hears it.
+func TestRaisedSequence(t *testing.T) {
+	cfg := withAuth(AuthAH, "s3cret")
+	a, b := newCodec(t, cfg, hostA), newCodec(t, cfg, hostB)
+	a.RaiseSequence(1_790_000_000)
+	for range 3 {
+		b.NextRound()
+		wantReason(t, a, Packet{Data: b.AppendAdvert(nil, 200, group4())}, Accepted)
+	}
+	a.NextRound()
+	if got := wantReason(t, b, Packet{Data: a.AppendAdvert(nil, 100, group4())}, Accepted); got.Sequence != 1_790_000_001 {
+		t.Errorf("the first number is %d", got.Sequence)
+	}
+	restarted := newCodec(t, cfg, hostA) // a second later
+	restarted.RaiseSequence(1_790_000_001)
+	restarted.NextRound()
+	wantReason(t, b, Packet{Data: restarted.AppendAdvert(nil, 100, group4())}, Accepted)
 }
 
 // TestPeersGetOneRound: identification and number are those of the round, and
