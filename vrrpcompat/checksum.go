@@ -43,14 +43,11 @@ func (f ChecksumForm) String() string {
 	return fmt.Sprintf("form %d", uint8(f))
 }
 
-// sum adds b to a one's complement sum, RFC 1071. An odd octet at the end counts
-// as followed by zero.
+// sum adds b to a one's complement sum, RFC 1071. Everything in VRRP is a multiple
+// of four octets long.
 func sum(acc uint32, b []byte) uint32 {
 	for ; len(b) >= 2; b = b[2:] {
 		acc += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		acc += uint32(b[0]) << 8
 	}
 	return fold(acc)
 }
@@ -94,7 +91,7 @@ func (c *Codec) checksumForm(msg []byte, src, dst netip.Addr) ChecksumForm {
 		case ChecksumPseudo:
 			return fold(bare+pseudo(src, dst, len(msg))) == whole
 		case ChecksumGroup:
-			return dst != c.cfg.Group && fold(bare+pseudo(src, c.cfg.Group, len(msg))) == whole
+			return fold(bare+pseudo(src, c.cfg.Group, len(msg))) == whole
 		case ChecksumNone:
 		}
 		return false
