@@ -139,12 +139,12 @@ func (c *Codec) ParseAdvert(p Packet) (Advert, Reason) {
 }
 
 // Heard returns the event that an advert is for the machine; false: it is none.
-// Behind a gate that is also one of a router that is configured otherwise: it is
-// there, and has the VIP, although the two cannot agree on anything. Fellow is
-// for the caller to set.
+// Behind a gate that is also one of a router that is configured otherwise, or that
+// counts from 1 again after a restart: it is there, and has the VIP, although the
+// two cannot agree on anything. Fellow is for the caller to set.
 func (c *Codec) Heard(a Advert, why Reason) (Heard, bool) {
 	heard := Heard{Source: a.Source, Priority: a.Priority, Interval: a.Interval}
-	return heard, why == Accepted || c.cfg.Mode == ModeGate && why.Mismatch()
+	return heard, why == Accepted || c.cfg.Mode == ModeGate && (why.Mismatch() || why == ReasonReplay)
 }
 
 // addressed reports whether an advert to dst is one of ours.
