@@ -21,9 +21,10 @@ const (
 	// leaderEvery is how often a node looks whether it leads: one request to its own
 	// member, answered from memory.
 	leaderEvery = time.Second
-	// leaderRest is the least time between two moves: each stalls writes for 50 to
-	// 80 ms at an election timeout of 1 s.
-	leaderRest = 10 * time.Second
+	// leaderSettle is how long a member leads before it hands leadership on. Who was
+	// just given it by a member that stops would else give it back, to one that still
+	// answers and has no time left to find another.
+	leaderSettle = 5 * time.Second
 	// leaderTry bounds one question and one move.
 	leaderTry = 2 * time.Second
 	// mostBehind is how many entries of the log a member may lack that is to lead.
@@ -85,25 +86,26 @@ func (l *Leadership) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := time.NewTimer(leaderEvery)
-	defer next.Stop()
+	tick := time.NewTicker(leaderEvery)
+	defer tick.Stop()
+	var since time.Time // this member leads, on the host of a holder; zero: it does not
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-next.C:
+		case <-tick.C:
 		}
-		rest := leaderEvery
-		if slices.Contains(l.Busy(), l.Config.Name) {
-			moved, err := l.look(ctx, clients)
-			if err != nil && ctx.Err() == nil {
-				l.Log.Debug("leadership of etcd", "err", err)
-			}
-			if moved {
-				rest = leaderRest
+		own, err := l.ownStanding(ctx, clients)
+		switch {
+		case err != nil || own.leader != own.id || !slices.Contains(l.Busy(), l.Config.Name):
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= leaderSettle:
+			if err := l.move(ctx, own, clients); err != nil && ctx.Err() == nil {
+				l.Log.Debug("leadership of etcd stays on the host that holds the VIP", "err", err)
 			}
 		}
-		next.Reset(rest)
 	}
 }
 
@@ -123,28 +125,34 @@ func (l *Leadership) clients() (map[string]*clientv3.Client, error) {
 	return out, nil
 }
 
-// look asks the own member whether it leads, and the others only then.
-func (l *Leadership) look(ctx context.Context, clients map[string]*clientv3.Client) (moved bool, err error) {
+// ownStanding asks the own member, where this node holds a VIP.
+func (l *Leadership) ownStanding(ctx context.Context, clients map[string]*clientv3.Client) (standing, error) {
+	if !slices.Contains(l.Busy(), l.Config.Name) {
+		return standing{}, nil
+	}
+	s := ask(ctx, l.Config.Name, clients[l.Config.Name], l.Config.own())
+	return s, s.err
+}
+
+// move asks the others, and hands leadership to the best of them. It stalls writes
+// for 50 to 80 ms at an election timeout of 1 s.
+func (l *Leadership) move(ctx context.Context, own standing, clients map[string]*clientv3.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, leaderTry)
 	defer cancel()
-	own := ask(ctx, l.Config.Name, clients[l.Config.Name], l.Config.own())
-	if own.err != nil || own.leader != own.id {
-		return false, own.err
-	}
 	all := []standing{own}
 	for _, p := range l.Config.others() {
 		all = append(all, ask(ctx, p.Name, clients[p.Name], p))
 	}
 	to := transferee(own.id, all, l.Busy())
 	if to == 0 {
-		return false, errors.New("no other member can have it")
+		return errors.New("no other member can have it")
 	}
 	if _, err := clients[l.Config.Name].MoveLeader(ctx, to); err != nil {
-		return false, fmt.Errorf("move it: %w", err)
+		return fmt.Errorf("move it: %w", err)
 	}
 	i := slices.IndexFunc(all, func(s standing) bool { return s.id == to })
 	l.Log.Info("leadership of etcd moved off the host that holds the VIP", "to", all[i].name)
-	return true, nil
+	return nil
 }
 
 func ask(ctx context.Context, name string, c *clientv3.Client, p Peer) standing {

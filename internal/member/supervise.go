@@ -17,9 +17,10 @@ const (
 	// restartAfter is the pause before a member that has ended is started again. A
 	// restart itself takes 0.1 s; the cluster has lost a vote meanwhile.
 	restartAfter = time.Second
-	// stopLimit is how long a member may take to end: its clients' calls run out
-	// after 5 s and two election timeouts (etcd's ServerConfig.ReqTimeout).
-	stopLimit = 8 * time.Second
+	// stopLimit is how long a member may take to end, as in its unit. To hand
+	// leadership over and to end its clients' calls it gives itself 5 s and two election
+	// timeouts each (etcd's ServerConfig.ReqTimeout); 1 s is usual.
+	stopLimit = 15 * time.Second
 	// pollEnd is how often it is looked whether this process shall end, while a
 	// member's is waited for.
 	pollEnd = 100 * time.Millisecond
