@@ -45,6 +45,7 @@ type memberFault struct {
 	name   string
 	leader string // where etcd's leader is brought before
 	stays  bool   // the VIP stays on host a, and not a probe may be lost
+	stops  bool   // the daemon on host a is asked to end
 	do     func(context.Context, *nodes) error
 }
 
@@ -53,11 +54,14 @@ func memberFaults() []memberFault {
 		return func(_ context.Context, n *nodes) error { return n.PowerOff(host) }
 	}
 	return []memberFault{
-		{"holder lost, leads etcd", lab.A, false, off(lab.A)},
-		{"holder lost, leader elsewhere", lab.C, false, off(lab.A)},
-		{"standby lost, leads etcd", lab.B, true, off(lab.B)},
-		{"witness lost, leads etcd", lab.C, true, off(lab.C)},
-		{"holder stopped, leads etcd", lab.A, false, func(ctx context.Context, n *nodes) error { return n.daemons[lab.A].Term() }},
+		{name: "holder lost, leads etcd", leader: lab.A, do: off(lab.A)},
+		{name: "holder lost, leader elsewhere", leader: lab.C, do: off(lab.A)},
+		{name: "standby lost, leads etcd", leader: lab.B, stays: true, do: off(lab.B)},
+		{name: "witness lost, leads etcd", leader: lab.C, stays: true, do: off(lab.C)},
+		{
+			name: "holder stopped, leads etcd", leader: lab.A, stops: true,
+			do: func(_ context.Context, n *nodes) error { return n.daemons[lab.A].Term() },
+		},
 	}
 }
 
@@ -220,6 +224,9 @@ func (r *EmbeddedResult) round(ctx context.Context, n *nodes, f memberFault) err
 	to := time.Now()
 	if err := n.obs.Prober.Watch(ctx, 100*time.Millisecond); err != nil {
 		return err
+	}
+	if f.stops { // and takes its member along, which takes longer
+		_ = n.daemons[lab.A].Wait(ctx) // its exit status is not the question
 	}
 	report := n.obs.Report(from, to)
 	r.rounds[f.name] = append(r.rounds[f.name], report)
