@@ -123,6 +123,8 @@ type Core struct {
 	over      string // why the latest tenure of this node ended without its wish
 	wish      wish
 	takeAt    boottime.Instant
+	beaten    []Cond           // what the last take-over compared in vain; nil: it did not, or a read has told why
+	beatenAt  boottime.Instant // when that was known
 	releaseAt boottime.Instant
 
 	releaseDoubt bool // a release failed its compare: a read tells what is left

@@ -272,3 +272,26 @@ func (w *world) pauseFor(d time.Duration) {
 	w.logf("paused for %v", d)
 	w.etcd.put(w.nodes[0].keys().Pause(), encode(PauseValue{Until: &until}), w.etcd.grant(time.Duration(ceilSeconds(d+5*time.Second))*time.Second))
 }
+
+// A lost holder's lease ends while the take-over is on its way, so that the take-over
+// fails its compare. The watch tells why, and that the key was not renewed before it
+// went: nothing has to be waited out once more.
+func TestLeaseEndsInTheMomentOfTheTakeOver(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, 2)
+		w.until(4*time.Second, "a first holder", func() bool { return w.holder() != nil })
+		w.run(2 * time.Second)
+		h := w.holder()
+		other := w.nodes[0]
+		if other == h {
+			other = w.nodes[1]
+		}
+		h.dead, other.lag = true, 20*time.Millisecond // the watch tells later than the failure of the take-over
+		w.etcd.leases[h.core.lease] += simTTL
+		w.until(5*time.Second, "a take-over on its way", func() bool { return other.core.flying[KindTake] > 0 })
+		w.etcd.revoke(h.core.lease)
+		took := w.until(5*time.Second, "a successor", func() bool { return w.holder() == other }); if took > 200*time.Millisecond {
+			t.Errorf("seed %d: took %v from the moment that the tenure was over", seed, took)
+		}
+	}
+}

@@ -170,20 +170,16 @@ func (c *Core) pollTake() []Request {
 	if at := c.freeAt(); at.IsZero() || c.now.Before(at) || c.now.Before(c.takeAt) || c.wish.release != 0 {
 		return nil
 	}
+	if c.stillBeaten() {
+		return nil
+	}
 	c.takeAt = c.now.Add(min(c.cfg.TTL/10, hedge))
 	v := &c.view
 	epoch := c.nextEpoch()
 	if c.tried.epoch != epoch || c.tried.lease != c.lease {
 		c.tried = attempt{epoch: epoch, lease: c.lease, sent: c.now, since: c.wall.UTC().Truncate(time.Millisecond), unclean: !v.released()}
 	}
-	t := c.tried
-	ifs := []Cond{isMod(c.keys.Holder(), 0), isMod(c.keys.Tenure(), 0), isMod(c.keys.Pause(), 0)}
-	if v.Holder != nil {
-		ifs[0].Equals = v.Holder.ModRevision
-	}
-	if v.Tenure != nil {
-		ifs[1].Equals = v.Tenure.ModRevision
-	}
+	t, ifs := c.tried, c.takeIfs()
 	hv := HolderValue{Node: c.cfg.Node, TTL: Seconds(c.cfg.TTL), Epoch: epoch, VIPs: c.cfg.VIPs, Since: t.since}
 	tv := TenureValue{Epoch: epoch, Node: c.cfg.Node, Lease: c.lease, TTL: Seconds(c.cfg.TTL), State: TenureHeld, At: t.since}
 	then := []Write{put(c.keys.Holder(), encode(hv), c.lease), put(c.keys.Tenure(), encode(tv), 0)}
@@ -198,8 +194,8 @@ func (c *Core) pollTake() []Request {
 				c.leaseLost(t.lease)
 			case r.Err != nil: // it may have been carried out all the same: the next try's compare tells
 			case !r.Succeeded:
-				c.takeAt = c.now // once a read has told why
-				c.unsync()
+				c.takeAt = c.now // once the watch, or a read, has told why
+				c.beaten, c.beatenAt = ifs, c.now
 			default:
 				c.takeAt = c.now
 				c.took(t, r.Revision, c.cfg.TTL, r.Sent)
@@ -207,6 +203,21 @@ func (c *Core) pollTake() []Request {
 		},
 	})}
 }
+
+// takeIfs is what a take-over compares: that nothing has happened since the view.
+func (c *Core) takeIfs() []Cond {
+	ifs := []Cond{isMod(c.keys.Holder(), 0), isMod(c.keys.Tenure(), 0), isMod(c.keys.Pause(), 0)}
+	if h := c.view.Holder; h != nil {
+		ifs[0].Equals = h.ModRevision
+	}
+	if t := c.view.Tenure; t != nil {
+		ifs[1].Equals = t.ModRevision
+	}
+	return ifs
+}
+
+// stillBeaten reports whether the view is the one that a take-over failed from.
+func (c *Core) stillBeaten() bool { return c.beaten != nil && slices.Equal(c.beaten, c.takeIfs()) }
 
 func (c *Core) nextEpoch() int64 { return max(c.mine.epoch, c.view.top) + 1 }
 

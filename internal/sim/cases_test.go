@@ -6,6 +6,7 @@ import (
 
 	"leasehold/election"
 	"leasehold/internal/boottime"
+	"leasehold/internal/node"
 )
 
 // script is a world of hosts that are all well, without chance but for the time
@@ -110,5 +111,32 @@ func TestForgedTTL(t *testing.T) {
 	w.run(10 * time.Second)
 	if n := w.etcd.rev - before; n > 100 {
 		w.fail("%d writes", n)
+	}
+}
+
+// TestLeaseEndsUnderATakeOver: etcd ends the lease of a lost host while the take-over
+// is on its way, and the watch tells of that after the take-over has failed. A read
+// cannot tell whether the key that is gone was renewed before, and the tenure was
+// waited out a second time (seed 23046: nobody for two ttls).
+func TestLeaseEndsUnderATakeOver(t *testing.T) {
+	w, h := script(t, 1, 3*time.Second, 2)
+	other := w.hosts[0]
+	if other == h {
+		other = w.hosts[1]
+	}
+	other.lag = 20 * time.Millisecond
+	lease := election.LeaseID(w.etcd.get(w.keys.Holder()).Lease)
+	w.cause(crashHost, h)
+	for _, l := range w.etcd.leases {
+		if l.id == lease {
+			l.end += h.ttl // it shall not end before
+		}
+	}
+	w.until(2*h.ttl, "a take-over on its way", func() bool { return other.loop.role == node.Candidate })
+	w.etcd.revoke(lease)
+	from := w.now
+	w.until(2*h.ttl, "the other holds", func() bool { return other.kernel.answers() })
+	if took := w.now - from; took > 300*time.Millisecond {
+		w.fail("up %v after the tenure was over", took)
 	}
 }
