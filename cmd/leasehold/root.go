@@ -100,7 +100,7 @@ func (a *app) rootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		a.runCommand(), a.etcdCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
-		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(),
+		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.memberCommand(), a.doctorCommand(),
 		a.certsCommand(), a.versionCommand(),
 	)
 	return root
