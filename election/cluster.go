@@ -139,9 +139,9 @@ func (c *Cluster) send(ctx context.Context, keys Keys, r Request, clk clock) (Re
 }
 
 // isDown reports whether an error is the endpoint's or the way's to it, and not
-// etcd's answer.
+// etcd's answer. A learner answers next to nothing: the other members do.
 func isDown(err error) bool {
-	if errors.Is(err, errForgotten) {
+	if errors.Is(err, errForgotten) || errors.Is(err, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)) {
 		return true
 	}
 	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {

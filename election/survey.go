@@ -21,7 +21,11 @@ type Endpoint struct {
 	Leader  uint64 // member id; 0: it knows of none
 	Learner bool
 	Alarms  []string // as etcd words them: "memberID:… alarm:NOSPACE"
-	DBSize  int64    // bytes
+	Term    uint64   // Raft's
+	Index   uint64   // the last entry of Raft's log that it knows to be committed
+	DBSize  int64    // bytes on disk
+	DBInUse int64    // bytes that a defragmentation would leave of that
+	Quota   int64    // bytes; 0: it does not say (etcd before 3.6)
 }
 
 // Survey asks every endpoint for its state, all at once and each for no longer
@@ -54,6 +58,7 @@ func (c *Cluster) survey(ctx context.Context, e *endpoint) Endpoint {
 		return out
 	}
 	out.Version, out.Leader, out.Learner, out.Alarms, out.DBSize = s.GetVersion(), s.GetLeader(), s.GetIsLearner(), s.GetErrors(), s.GetDbSize()
+	out.Term, out.Index, out.DBInUse, out.Quota = s.GetRaftTerm(), s.GetRaftIndex(), s.GetDbSizeInUse(), s.GetDbSizeQuota()
 	out.Cluster, out.Member = s.GetHeader().GetClusterId(), s.GetHeader().GetMemberId()
 	begin := time.Now()
 	_, err = cli.Get(ctx, Root)

@@ -33,6 +33,8 @@ type ServiceStatus struct {
 	Fence    FenceStatus    `json:"fence"`
 	Daemon   DaemonStatus   `json:"daemon"`
 	Members  []MemberStatus `json:"members"`
+
+	member *OwnMemberStatus // this host's of etcd, where it runs one; the report has it once
 }
 
 // EtcdStatus is what etcd says, and when it said so.
@@ -96,7 +98,7 @@ func assess(f facts) ServiceStatus {
 	s := ServiceStatus{
 		Service: f.service.Name, VIPs: f.service.prefixes(), At: f.now, Members: []MemberStatus{},
 		Etcd:  EtcdStatus{OK: f.etcdErr == nil, TookMS: milliseconds(f.took)},
-		Fence: assessFence(f), Daemon: assessDaemon(f),
+		Fence: assessFence(f), Daemon: assessDaemon(f), member: f.member,
 	}
 	s.Kernel = assessKernel(f, s.Fence)
 	if f.etcdErr != nil {
@@ -110,6 +112,9 @@ func assess(f facts) ServiceStatus {
 	}
 	s.Wrong = append(s.Wrong, wrongCopies(f)...)
 	s.Wrong = append(s.Wrong, wrongFence(f, s.Fence)...)
+	if f.member != nil {
+		s.Wrong = append(s.Wrong, f.member.Wrong...)
+	}
 	s.conclude(f)
 	return s
 }

@@ -43,6 +43,7 @@ func TestCommandLines(t *testing.T) {
 	world := configFile(t, "    checks:\n      - mysql: {socket: /run/mysqld.sock, user: u, password_file: "+writeFile(t, "pw", testPassword, 0o644)+"}\n")
 	gone := configFile(t, "    checks:\n      - mysql: {socket: /run/mysqld.sock, user: u, password_file: none}\n")
 	creds := configFile(t, "    checks:\n      - mysql: {socket: /run/mysqld.sock, user: u, password_file: \"${CREDENTIALS_DIRECTORY}/mysql\"}\n")
+	embedded := writeFile(t, "witness.yaml", "node: m1\nrun_dir: run\netcd: {embedded: {dir: none/etcd, insecure: true, members: {m1: 127.9.9.1, m2: 127.9.9.2}}}\n", 0o600)
 	bad := writeFile(t, "bad.yaml", "node: a b\nservices: {mysql: {ttl: 1}}\n", 0o600)
 	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	for name, tc := range map[string]struct {
@@ -93,6 +94,21 @@ func TestCommandLines(t *testing.T) {
 		"complete doctor":            {[]string{"__complete", "-c", one, "doctor", ""}, 0, ":4", ""},
 		"check, the fence":           {[]string{"check", "-c", one}, 0, "  fence ", ""},
 		"release --yes alone":        {[]string{"release", "-c", one, "--yes"}, 2, "", "goes with --force"},
+		"member alone":               {[]string{"member", "-c", one}, 2, "Available Commands", "list, add, remove, replace or wipe"},
+		"member, unknown":            {[]string{"member", "-c", one, "ad"}, 2, "", `unknown argument "ad"`},
+		"member list, external":      {[]string{"member", "list", "-c", one}, 2, "", "etcdctl --endpoints http://127.0.0.1:1,http://127.0.0.1:2 member list"},
+		"member wipe, external":      {[]string{"member", "wipe", "-c", one}, 2, "", "an etcd that runs by itself"},
+		"member add, one argument":   {[]string{"member", "add", "-c", one, "m4"}, 2, "", "give NAME ADDRESS, 1 arguments were given"},
+		"member replace, three":      {[]string{"member", "replace", "-c", one, "a", "b", "c"}, 2, "", "give NAME [ADDRESS], 3 arguments"},
+		"member add, no address":     {[]string{"member", "add", "-c", embedded, "m4", "host4"}, 2, "", `"host4" is not the address of a host`},
+		"member list as yaml":        {[]string{"member", "list", "-c", embedded, "-f", "yaml"}, 2, "", "table or json"},
+		"member list, no timeout":    {[]string{"member", "list", "-c", embedded, "--timeout", "0s"}, 2, "", "over 0"},
+		"member list, nobody there":  {[]string{"member", "list", "-c", embedded, "--timeout", "300ms"}, 1, "", "no etcd member answers at http://127.9.9.1:2379"},
+		"member remove, nobody":      {[]string{"member", "remove", "-c", embedded, "m2", "--yes", "--timeout", "300ms"}, 1, "", "the one here is not running"},
+		"member wipe, nothing there": {[]string{"member", "wipe", "-c", embedded}, 0, "no data of a member are in ", ""},
+		"complete a member":          {[]string{"__complete", "-c", embedded, "member", "remove", ""}, 0, "m1\nm2\n", ""},
+		"pause on a witness":         {[]string{"pause", "-c", embedded, "--for", "1h"}, 2, "", "this node is a witness"},
+		"status of a witness's":      {[]string{"status", "-c", embedded, "mysql"}, 2, "", "this node is a witness"},
 		"status, no etcd":            {[]string{"status", "-c", one, "--timeout", "300ms"}, exitEtcdUnreachable, "etcd     does not answer", ""},
 		"status, no etcd, no daemon": {[]string{"status", "-c", one, "--timeout", "300ms"}, exitEtcdUnreachable, "daemon   not running on this host", ""},
 	} {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // The reference shows what status and doctor print, and has every command
@@ -14,7 +16,7 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for _, name := range []string{"testdata/status-fine.txt", "testdata/doctor.txt"} {
+	for _, name := range []string{"testdata/status-fine.txt", "testdata/status-witness.txt", "testdata/members-fine.txt", "testdata/doctor.txt"} {
 		sample, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -23,9 +25,10 @@ func TestReference(t *testing.T) {
 			t.Errorf("the sample is not what is printed: see %s", name)
 		}
 	}
-	for _, c := range (&app{}).rootCommand().Commands() {
-		if !strings.Contains(text, "### "+c.Name()) && c.Name() != "version" {
-			t.Errorf("no section on %s", c.Name())
+	for _, c := range everyCommand((&app{}).rootCommand()) {
+		name := strings.TrimPrefix(c.CommandPath(), "leasehold ")
+		if !strings.Contains(text, "### "+name) && name != "version" {
+			t.Errorf("no section on %s", name)
 		}
 		for word := range strings.FieldsSeq(c.Flags().FlagUsages()) {
 			if name, ok := strings.CutPrefix(word, "--"); ok && !strings.Contains(text, "-"+name) && !strings.Contains(text, "-"+name[:1]) {
@@ -33,4 +36,12 @@ func TestReference(t *testing.T) {
 			}
 		}
 	}
+}
+
+// everyCommand are those below a command, at every level.
+func everyCommand(c *cobra.Command) (all []*cobra.Command) {
+	for _, sub := range c.Commands() {
+		all = append(append(all, sub), everyCommand(sub)...)
+	}
+	return all
 }

@@ -57,9 +57,10 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what goes wrong on a host, and say how to cure it",
 		Long: `Look at the configuration, the rights of the daemon, the kernel, the fence, the
-devices, the daemon, etcd, a keepalived that has the same VIP, and at who answers
-for the VIP on the wire; one line each, with what to do where something is not as
-it should be. It changes nothing. As root it sees all; without, it says what not.
+devices, the daemon, etcd and its member on this host, a keepalived that has the same
+VIP, and at who answers for the VIP on the wire; one line each, with what to do where
+something is not as it should be. It changes nothing. As root it sees all; without, it
+says what not.
 
 Exit codes: 0 nothing is broken (there may be warnings) · 1 something is.`,
 		Args: noArgs,
@@ -108,14 +109,23 @@ func examine(ctx context.Context, cfg *Config, timeout time.Duration) []Finding 
 		pid = daemon.PID
 	}
 	views, etcd := etcdFindings(ctx, cfg, timeout)
-	all := capabilityFindings(cfg, readRights(ctx, pid))
-	all = append(all, kernelFindings()...)
-	all = append(all, fenceFindings(cfg, daemon)...)
-	all = append(all, deviceFindings(cfg)...)
+	var all []Finding
+	if len(cfg.Services) > 0 { // a witness touches no address
+		all = capabilityFindings(cfg, readRights(ctx, pid))
+		all = append(all, kernelFindings()...)
+		all = append(all, fenceFindings(cfg, daemon)...)
+		all = append(all, deviceFindings(cfg)...)
+	}
 	all = append(all, daemonFindings(cfg, daemon, daemonErr)...)
+	if cfg.Etcd.Embedded != nil {
+		all = append(all, memberFindings(ctx, cfg, timeout)...)
+	}
 	all = append(all, etcd...)
-	all = append(all, keepalivedFindings(cfg, readKeepalived())...)
-	return append(all, wireFindings(ctx, cfg, views)...)
+	if len(cfg.Services) > 0 {
+		all = append(all, keepalivedFindings(cfg, readKeepalived())...)
+		all = append(all, wireFindings(ctx, cfg, views)...)
+	}
+	return all
 }
 
 func count(findings []Finding, level Level) (n int) {
@@ -145,7 +155,11 @@ func configFindings(file string, cfg *Config, err error, getenv func(string) str
 	if len(found) > 0 {
 		return found
 	}
-	says := fmt.Sprintf("%s is good, node %s, services %s", file, cfg.Node, strings.Join(cfg.serviceNames(), ", "))
+	services := "a witness"
+	if len(cfg.Services) > 0 {
+		services = "services " + strings.Join(cfg.serviceNames(), ", ")
+	}
+	says := fmt.Sprintf("%s is good, node %s, %s", file, cfg.Node, services)
 	if n := len(notes) + len(cfg.Notes); n > 0 {
 		says += fmt.Sprintf("; %d to know, see leasehold check", n)
 	}

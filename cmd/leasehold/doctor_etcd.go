@@ -22,7 +22,13 @@ func etcdFindings(ctx context.Context, cfg *Config, timeout time.Duration) (map[
 		return nil, []Finding{failure("etcd", err.Error(), "as said; leasehold check tells when it is good")}
 	}
 	defer func() { _ = cluster.Close() }() // nothing was written
-	found := endpointFindings(election.Survey(ctx, cluster, timeout))
+	all := election.Survey(ctx, cluster, timeout)
+	if cfg.Etcd.Embedded != nil {
+		for i := range all {
+			all[i].Alarms = nil // of Leasehold's own members: looked at with them, and cured otherwise
+		}
+	}
+	found := endpointFindings(all)
 	views := map[string]election.View{}
 	for _, s := range cfg.Services {
 		ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -17,6 +17,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(selfEnv) != "" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	switch dir := os.Getenv("LEASEHOLD_TEST_EXEC"); {
 	case dir != "" && os.Getenv(lockEnv) == "":
 		execParent(dir)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"leasehold/election"
@@ -32,6 +33,8 @@ type facts struct {
 
 	daemon    *daemonReply
 	daemonErr error
+
+	member *OwnMemberStatus // this host's of etcd; nil: it runs none
 }
 
 // daemonReply is what the daemon says through its socket, and what status -f
@@ -57,6 +60,8 @@ type sources struct {
 	kernel func([]vip.Spec) ([]vip.Copy, error)
 	fences func(*Service) []fenceOf
 	daemon func(context.Context) (*daemonReply, error)
+
+	members func(ctx context.Context, timeout time.Duration) memberFacts // nil: etcd runs by itself
 }
 
 // gather asks all sources about one service, and etcd for no longer than the
@@ -77,6 +82,36 @@ func (s sources) gather(ctx context.Context, timeout time.Duration, node string,
 	f.daemon, f.daemonErr = s.daemon(ctx)
 	f.now, f.nowBoot = time.Now(), boottime.Now()
 	return f
+}
+
+// everything is what could be found out for one status.
+type everything struct {
+	services []facts
+	members  *memberFacts // nil: etcd runs by itself
+
+	daemon    *daemonReply // of a node without services
+	daemonErr error
+}
+
+// gatherAll asks about all services and the etcd members at once, so that an etcd
+// that is gone costs one timeout.
+func (s sources) gatherAll(ctx context.Context, timeout time.Duration, node string, services []Service) everything {
+	all := everything{services: make([]facts, len(services))}
+	var wg sync.WaitGroup
+	for i := range services {
+		wg.Go(func() { all.services[i] = s.gather(ctx, timeout, node, &services[i]) })
+	}
+	if s.members != nil {
+		wg.Go(func() {
+			m := s.members(ctx, timeout)
+			all.members = &m
+		})
+	}
+	wg.Wait()
+	if len(services) == 0 {
+		all.daemon, all.daemonErr = s.daemon(ctx)
+	}
+	return all
 }
 
 // leases asks what is left of the leases. One that cannot be asked about is
@@ -103,7 +138,7 @@ var errNoDaemon = errors.New("not running on this host")
 
 // localSources are the real ones.
 func localSources(cfg *Config, cluster *election.Cluster) sources {
-	return sources{
+	s := sources{
 		read: func(ctx context.Context, service string) (election.View, error) {
 			return election.Read(ctx, cluster, service)
 		},
@@ -114,6 +149,12 @@ func localSources(cfg *Config, cluster *election.Cluster) sources {
 		fences: func(s *Service) []fenceOf { return readFences(cfg.BPFDir, s, fence.Read) },
 		daemon: func(ctx context.Context) (*daemonReply, error) { return askDaemon(ctx, socketPath(cfg.RunDir)) },
 	}
+	if cfg.Etcd.Embedded != nil {
+		s.members = func(ctx context.Context, timeout time.Duration) memberFacts {
+			return localMembers(cfg).gather(ctx, cfg, timeout)
+		}
+	}
+	return s
 }
 
 // brokenEtcd are sources whose etcd cannot even be opened, so that the rest is

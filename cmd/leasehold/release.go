@@ -199,16 +199,25 @@ func (a *app) confirmOff(yes bool, holder, service string) error {
 	if yes {
 		return nil
 	}
-	if _, err := fmt.Fprintf(a.err, "%s is the latest holder of %s. If that host is still up, two hosts will have the VIP.\n"+
-		"Make sure that it is OFF (power, hypervisor, switch port), then type its name: ", holder, service); err != nil {
-		return err
+	line, err := a.typed(fmt.Sprintf("%s is the latest holder of %s. If that host is still up, two hosts will have the VIP.\n"+
+		"Make sure that it is OFF (power, hypervisor, switch port), then type its name: ", holder, service))
+	if err != nil {
+		return fmt.Errorf("release %s: %w", service, err)
 	}
-	line, err := bufio.NewReader(io.LimitReader(a.in, 256)).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return fmt.Errorf("release %s: read the confirmation: %w", service, err)
-	}
-	if strings.TrimSpace(line) != holder {
+	if line != holder {
 		return fmt.Errorf("release %s: not confirmed, nothing was changed; type the name of the node, or give --yes", service)
 	}
 	return nil
+}
+
+// typed asks on the stream of the errors, and returns the line that is typed.
+func (a *app) typed(question string) (string, error) {
+	if _, err := io.WriteString(a.err, question); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(io.LimitReader(a.in, 256)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("read the confirmation: %w", err)
+	}
+	return strings.TrimSpace(line), nil
 }

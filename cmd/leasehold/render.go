@@ -54,14 +54,7 @@ func titled(role string) string {
 
 // renderFacts writes where the facts come from, and how old each is.
 func (s ServiceStatus) renderFacts(w io.Writer, width int) {
-	say := func(key, text string) {
-		for i, line := range wrap(clean(text), max(20, width-11)) {
-			if i > 0 {
-				key = ""
-			}
-			fmt.Fprintf(w, "  %-8s %s\n", key, line)
-		}
-	}
+	say := sayer(w, width)
 	say("summary", s.Summary)
 	for _, what := range s.Wrong {
 		say("WRONG", what)
@@ -75,6 +68,9 @@ func (s ServiceStatus) renderFacts(w io.Writer, width int) {
 		say("etcd", fmt.Sprintf("read %s ago in %s, revision %d", ms(s.Etcd.AgeMS), ms(s.Etcd.TookMS), s.Etcd.Revision))
 	} else {
 		say("etcd", fmt.Sprintf("does not answer after %s: %s", ms(s.Etcd.TookMS), s.Etcd.Error))
+	}
+	if s.member != nil {
+		say("member", s.member.text(s.At))
 	}
 	// A wrong state or a missing holder says its own; the pause must show all the same.
 	if s.Etcd.Pause != nil && s.ExitCode != exitPaused {

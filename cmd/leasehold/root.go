@@ -100,8 +100,8 @@ func (a *app) rootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		a.runCommand(), a.etcdCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
-		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(), a.certsCommand(),
-		a.versionCommand(),
+		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.memberCommand(), a.doctorCommand(),
+		a.certsCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -139,6 +139,9 @@ func (a *app) load() (*Config, error) { return LoadConfig(a.configFile, os.Hostn
 // one that there is.
 func (a *app) service(cfg *Config, args []string) (*Service, error) {
 	names := cfg.serviceNames()
+	if len(names) == 0 {
+		return nil, usagef("%s has no services, this node is a witness; type it on a node that has them", cfg.File)
+	}
 	if len(args) == 0 {
 		if len(cfg.Services) == 1 {
 			return &cfg.Services[0], nil

@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
@@ -25,10 +25,14 @@ type statusFlags struct {
 
 // statusReport is what status -f json prints.
 type statusReport struct {
-	Node     string          `json:"node"`
-	At       time.Time       `json:"at"`
-	ExitCode int             `json:"exit_code"`
-	Services []ServiceStatus `json:"services"`
+	Node     string           `json:"node"`
+	At       time.Time        `json:"at"`
+	ExitCode int              `json:"exit_code"`
+	Member   *OwnMemberStatus `json:"member,omitempty"` // of etcd, where this host runs one
+	Services []ServiceStatus  `json:"services"`
+
+	cluster MembersStatus // that the member is of
+	witness DaemonStatus  // of a node that has no services
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -39,11 +43,13 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Show every service, or the one named: who holds it, who could, and why not. A * marks
 this host.
 Nothing is remembered: etcd and the kernel are asked now, and this host's
-daemon says what its checks found; the age of each is shown.
+daemon says what its checks found; the age of each is shown. Where this host runs an
+etcd member, its state is shown too; a witness, which has no services, shows that only.
 
 Exit codes: 0 somebody holds the VIP and nothing is wrong · 3 nobody holds it ·
 4 HA is paused · 5 etcd does not answer · 6 something is wrong (the VIP is on
-this host and another is the holder, a stray copy, a key that a stranger wrote) ·
+this host and another is the holder, a stray copy, a key that a stranger wrote, this
+host's etcd member does not run, etcd has raised an alarm) ·
 1, 2 as everywhere. Of several that apply: 6, then 5, 3, 4.`,
 		Args: oneService,
 		RunE: func(c *cobra.Command, args []string) error { return a.status(c.Context(), flags, args) },
@@ -125,20 +131,14 @@ func exitWith(code int, err error) error {
 
 // statusOnce prints the status and returns its exit code.
 func (a *app) statusOnce(ctx context.Context, flags statusFlags, node string, services []Service, from sources, before string) (int, error) {
-	report := statusReport{Node: node, At: time.Now(), Services: make([]ServiceStatus, len(services))}
-	var wg sync.WaitGroup // at once, so that an etcd that is gone costs one timeout
-	for i := range services {
-		wg.Go(func() { report.Services[i] = assess(from.gather(ctx, flags.timeout, node, &services[i])) })
-	}
-	wg.Wait()
+	report := statusReport{Node: node, At: time.Now()}
+	found := from.gatherAll(ctx, flags.timeout, node, services)
 	select {
 	case <-ctx.Done():
 		return exitFine, nil // interrupted: what was not answered by then says nothing
 	default:
 	}
-	for _, s := range report.Services {
-		report.ExitCode = worse(report.ExitCode, s.ExitCode)
-	}
+	report.assess(found)
 	var out bytes.Buffer
 	if flags.format == "json" {
 		b, err := json.MarshalIndent(report, "", "  ")
@@ -148,15 +148,43 @@ func (a *app) statusOnce(ctx context.Context, flags statusFlags, node string, se
 		out.Write(append(b, '\n'))
 	} else {
 		out.WriteString(before)
-		for i, s := range report.Services {
-			if i > 0 {
-				out.WriteByte('\n')
-			}
-			s.render(&out, terminalWidth())
-		}
+		report.render(&out, terminalWidth())
 	}
 	_, err := a.out.Write(out.Bytes()) // at once, so that --watch does not flicker
 	return report.ExitCode, err
+}
+
+// assess draws the conclusions from all that was found out.
+func (r *statusReport) assess(found everything) {
+	if found.members != nil {
+		r.cluster = assessMembership(*found.members)
+		own := assessOwn(*found.members, r.cluster)
+		r.Member = &own
+	}
+	r.Services = make([]ServiceStatus, len(found.services))
+	for i, f := range found.services {
+		f.member = r.Member
+		r.Services[i] = assess(f)
+		r.ExitCode = worse(r.ExitCode, r.Services[i].ExitCode)
+	}
+	if r.isWitness() {
+		r.ExitCode, r.witness = r.Member.witnessCode(), witnessDaemon(found.daemon, found.daemonErr, r.At)
+	}
+}
+
+func (r *statusReport) isWitness() bool { return len(r.Services) == 0 && r.Member != nil }
+
+func (r *statusReport) render(w io.Writer, width int) {
+	if r.isWitness() {
+		r.cluster.renderWitness(w, width, *r.Member, r.witness)
+		return
+	}
+	for i, s := range r.Services {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		s.render(w, width)
+	}
 }
 
 // worse returns the exit code that counts of two.

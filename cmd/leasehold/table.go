@@ -113,6 +113,18 @@ func wrap(text string, width int) []string {
 	return append(lines, string(line))
 }
 
+// sayer returns what writes a line "  key text" under a table, wrapped to the width.
+func sayer(w io.Writer, width int) func(key, text string) {
+	return func(key, text string) {
+		for i, line := range wrap(clean(text), max(20, width-11)) {
+			if i > 0 {
+				key = ""
+			}
+			fmt.Fprintf(w, "  %-8s %s\n", key, line)
+		}
+	}
+}
+
 // clean makes text that strangers wrote fit for a terminal: no line breaks, no
 // escape sequences.
 func clean(s string) string {
