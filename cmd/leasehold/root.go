@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes. The status command has more of its own, see verdict.
+// Exit codes. The status command has more of its own, see verdict, and import one.
 const (
 	exitFine    = 0
 	exitRuntime = 1
@@ -99,7 +99,7 @@ func (a *app) rootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		a.runCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
-		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(), a.versionCommand(),
+		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(), a.importCommand(), a.versionCommand(),
 	)
 	return root
 }

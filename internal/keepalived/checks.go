@@ -1,0 +1,303 @@
+package keepalived
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"leasehold/internal/health"
+)
+
+// check is one entry of checks.
+type check struct {
+	from   string // for its comment
+	health health.Config
+}
+
+// runsAs is said of every user that scripts are run as.
+const runsAs = "an exec check runs as the daemon's user, leasehold, in the sandbox of the unit; see that the program can do there what it has to (sudo -u leasehold)"
+
+// The bounds of an exec check, docs/reference.md.
+const (
+	maxCheckTime  = time.Hour
+	maxCheckCount = 100
+)
+
+// checks makes the checks of a service of what its members, and the group, track.
+func (c *converter) checks(u unit, s *service) {
+	all := make([]Tracks, 0, len(u.members)+1)
+	for _, in := range u.members {
+		all = append(all, in.Tracks)
+	}
+	if u.group != nil {
+		all = append(all, u.group.Tracks)
+	}
+	done := map[string]int{} // the check that a script or process has become
+	weighted, plain := false, false
+	note := func(weight int) {
+		weighted, plain = weighted || weight != 0, plain || weight == 0
+	}
+	for _, t := range all {
+		for _, track := range t.Scripts {
+			if w, ok := c.trackScript(track, s, done); ok {
+				note(w)
+			}
+		}
+		for _, track := range t.Processes {
+			if w, ok := c.trackProcess(track, s, done); ok {
+				note(w)
+			}
+		}
+		for _, track := range t.Interfaces {
+			c.trackInterface(track, s)
+		}
+	}
+	// With weights alone keepalived never takes the addresses from everybody.
+	s.keepLast = weighted && !plain
+	c.hints.unchecked = c.hints.unchecked || len(s.checks) == 0
+}
+
+// weights is said where a check only changed the priority.
+const weights = "there are no weights: a node is not eligible while the check fails, however small the weight; last_standing: keep leaves the addresses with the last holder when no node is eligible; see whether that is what is meant"
+
+const reversed = "the check is to fail, and Leasehold has no such check; write a program that turns the result round"
+
+// trackScript adds the check of a script, and returns its weight.
+func (c *converter) trackScript(t Track, s *service, done map[string]int) (weight int, ok bool) {
+	sc := c.cfg.script(t.Name)
+	weight, from := sc.Weight.Value, sc.Weight.At
+	if t.Weight.At != nil {
+		weight, from = t.Weight.Value, t.At
+		if sc.Weight.At != nil {
+			c.nothing(sc.Weight.At, "the line in track_script has its own")
+		}
+	}
+	if t.Reverse || sc.Reverse && !slices.Contains(t.At.Words, "noreverse") {
+		c.left(t.At, reversed)
+		c.all(sc.At, Outcome{Left: reversed})
+		return 0, false
+	}
+	i, before := done["script "+t.Name]
+	if !before {
+		ch, why := c.ofScript(sc, s)
+		if why != "" {
+			c.left(t.At, "its vrrp_script could not be taken over (%s)", sc.At.Pos)
+			c.all(sc.At, Outcome{Left: why})
+			return 0, false
+		}
+		i = len(s.checks)
+		s.checks = append(s.checks, ch)
+		done["script "+t.Name] = i
+	}
+	c.became(t.At, s.key(fmt.Sprintf("checks[%d]", i)))
+	if weight != 0 {
+		c.left(from, weights)
+	} else if from == sc.Weight.At && from != nil {
+		c.nothing(from, "a node whose check fails is not eligible, as with weight 0")
+	}
+	return weight, true
+}
+
+// ofScript makes the check of a script, or says why there is none.
+func (c *converter) ofScript(sc *Script, s *service) (check, string) {
+	words := sc.Command.Value
+	if len(words) == 0 {
+		return check{}, "it has no script that could be run, and keepalived leaves it out"
+	}
+	if name := looksFor(words); name != "" {
+		return c.processOfScript(sc, s, name), ""
+	}
+	if why := cannotRun(words); why != "" {
+		return check{}, why
+	}
+	key := func(k string) string { return s.key(fmt.Sprintf("checks[%d].exec.%s", len(s.checks), k)) }
+	ch := check{from: fmt.Sprintf("vrrp_script, %s", sc.At.Pos), health: health.Config{Name: "exec", Exec: &health.Exec{Command: words}}}
+	h := &ch.health
+	h.Fall, h.Rise = c.count(sc.Fall, key("fall")), c.count(sc.Rise, key("rise"))
+	h.Interval = c.time(sc.Interval, maxCheckTime, key("interval"))
+	longest := min(10*time.Duration(h.Fall)*h.Interval, maxCheckTime) // internal/health: a hang would be noticed too late
+	h.Timeout = min(h.Interval, longest)
+	if sc.Timeout.At != nil {
+		h.Timeout = c.time(sc.Timeout, longest, key("timeout"))
+	}
+	if err := h.Validate(); err != nil {
+		return check{}, err.Error()
+	}
+	c.became(sc.At, s.key(fmt.Sprintf("checks[%d]", len(s.checks))))
+	c.became(sc.Command.At, key("command"))
+	c.nothing(sc.InitFail, "a node is not eligible before its checks have passed")
+	if sc.User != nil {
+		c.left(sc.User, runsAs)
+	}
+	c.hints.execs = true
+	c.hints.mysql = c.hints.mysql || namesMySQL(strings.Join(words, " "))
+	return ch, ""
+}
+
+// count bounds fall or rise.
+func (c *converter) count(n Setting[int], key string) int {
+	if n.Value > maxCheckCount {
+		c.left(n.At, "became %d, the most there is: %d would take minutes; see whether that will do", maxCheckCount, n.Value)
+	}
+	c.became(n.At, key)
+	return min(n.Value, maxCheckCount)
+}
+
+// time bounds an interval or a timeout; keepalived takes 0 seconds for 1.
+func (c *converter) time(t Setting[int], longest time.Duration, key string) time.Duration {
+	d := max(time.Duration(t.Value)*time.Second, time.Second)
+	if d > longest {
+		c.left(t.At, "became %s, the longest there is beside the other times of the check (docs/reference.md); see whether that will do", longest)
+	}
+	c.became(t.At, key)
+	return min(d, longest)
+}
+
+// looksFor returns the name of the process that a command looks for and does
+// nothing else: killall -0 NAME, pidof NAME, pgrep -x NAME. The kernel reports its
+// end at once, which is why it becomes a process check.
+func looksFor(words []string) string {
+	name := ""
+	switch {
+	case len(words) == 3 && shortName(words[0]) == "killall" && words[1] == "-0",
+		len(words) == 3 && shortName(words[0]) == "pgrep" && words[1] == "-x":
+		name = words[2]
+	case len(words) == 2 && shortName(words[0]) == "pidof":
+		name = words[1]
+	}
+	if name == "" || strings.HasPrefix(name, "-") || unprintable(name) {
+		return ""
+	}
+	if (health.Config{Name: "process", Process: &health.Process{Name: name}}).Validate() != nil {
+		return ""
+	}
+	return name
+}
+
+func (c *converter) processOfScript(sc *Script, s *service, name string) check {
+	i := len(s.checks)
+	c.became(sc.At, s.key(fmt.Sprintf("checks[%d]", i)))
+	c.became(sc.Command.At, s.key(fmt.Sprintf("checks[%d].process.name", i)))
+	const atOnce = "the kernel reports the end of a process, at once"
+	for _, st := range []*Statement{sc.Interval.At, sc.Timeout.At, sc.Rise.At, sc.InitFail, sc.User} {
+		c.nothing(st, atOnce)
+	}
+	if sc.Fall.Value > 1 {
+		c.left(sc.Fall.At, "the end of a process counts at once, and not only after %d rounds, in which it may have been started again; write an exec check if that is meant", sc.Fall.Value)
+	} else {
+		c.nothing(sc.Fall.At, atOnce)
+	}
+	c.hints.mysql = c.hints.mysql || namesMySQL(name)
+	return check{fmt.Sprintf("vrrp_script, %s", sc.At.Pos), health.Config{Name: "process", Process: &health.Process{Name: name}}}
+}
+
+// cannotRun says why a command cannot be an exec check.
+func cannotRun(words []string) string {
+	switch {
+	case strings.HasPrefix(words[0], "</dev/tcp/"):
+		return "it is no program, and keepalived 2 does not run it; write a check of your own: tcp: {address: HOST:PORT}"
+	case !strings.HasPrefix(words[0], "/"):
+		return "an exec check needs the absolute path of its program, and which one is meant cannot be seen here; write the path (command -v), and import again"
+	case slices.ContainsFunc(words, unprintable):
+		return "an argument is empty, or has blanks at its ends or control characters in it, which a check cannot have; put them into a program of your own"
+	}
+	return ""
+}
+
+// unprintable reports whether a word would be another one after it was written to
+// a configuration and read from there.
+func unprintable(w string) bool {
+	return strings.TrimSpace(w) != w || w == "" || !utf8.ValidString(w) ||
+		strings.ContainsFunc(w, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func namesMySQL(text string) bool {
+	text = strings.ToLower(text)
+	return strings.Contains(text, "mysql") || strings.Contains(text, "mariadb")
+}
+
+// trackProcess adds the check of a process, and returns its weight.
+func (c *converter) trackProcess(t Track, s *service, done map[string]int) (weight int, ok bool) {
+	p := c.cfg.process(t.Name)
+	weight, from := p.Weight.Value, p.Weight.At
+	if t.Weight.At != nil {
+		weight, from = t.Weight.Value, t.At
+		if p.Weight.At != nil {
+			c.nothing(p.Weight.At, "the line in track_process has its own")
+		}
+	}
+	if t.Reverse || p.Reverse {
+		c.left(t.At, reversed)
+		c.all(p.At, Outcome{Left: reversed})
+		return 0, false
+	}
+	i, before := done["process "+t.Name]
+	if !before {
+		ch, why := c.ofProcess(p, s)
+		if why != "" {
+			c.left(t.At, "its vrrp_track_process could not be taken over (%s)", p.At.Pos)
+			c.all(p.At, Outcome{Left: why})
+			return 0, false
+		}
+		i = len(s.checks)
+		s.checks = append(s.checks, ch)
+		done["process "+t.Name] = i
+	}
+	c.became(t.At, s.key(fmt.Sprintf("checks[%d]", i)))
+	if weight != 0 {
+		c.left(from, weights)
+	} else if from == p.Weight.At && from != nil {
+		c.nothing(from, "a node whose check fails is not eligible, as with weight 0")
+	}
+	return weight, true
+}
+
+// maxComm is the length of a name in /proc/PID/comm: TASK_COMM_LEN without its end
+// mark, linux/sched.h.
+const maxComm = 15
+
+// ofProcess makes the check of a process, or says why there is none.
+func (c *converter) ofProcess(p *Process, s *service) (check, string) {
+	if len(p.Command.Value) == 0 {
+		return check{}, "it names no process, and keepalived leaves it out"
+	}
+	name := shortName(p.Command.Value[0])
+	name = name[:min(len(name), maxComm)]
+	h := health.Config{Name: "process", Process: &health.Process{Name: name}}
+	if err := h.Validate(); err != nil || unprintable(name) {
+		return check{}, "a process check needs a name, as ps -o comm shows it, and this is none; write one, and import again"
+	}
+	i := len(s.checks)
+	c.became(p.At, s.key(fmt.Sprintf("checks[%d]", i)))
+	c.became(p.Command.At, s.key(fmt.Sprintf("checks[%d].process.name", i)))
+	if len(p.Command.Value) > 1 {
+		c.left(p.Command.At, "without the arguments: a process check compares the name only; name a socket or pidfile instead where there are several of one name")
+	}
+	for _, st := range p.rest {
+		switch {
+		case st.keyword() == "quorum" && st.arg() == "1":
+			c.nothing(st, "one process is enough")
+		case st.keyword() == "full_command":
+			c.nothing(st, "the name in /proc/PID/comm is compared")
+		default:
+			c.left(st, "a process check is for one process, compares its name, and reports its end at once; see whether that will do")
+		}
+	}
+	c.hints.mysql = c.hints.mysql || namesMySQL(name)
+	return check{fmt.Sprintf("vrrp_track_process, %s", p.At.Pos), h}, ""
+}
+
+// trackInterface settles an interface that is watched: those of the addresses are
+// anyway.
+func (c *converter) trackInterface(t Track, s *service) {
+	for _, v := range s.vips {
+		if strings.Contains(v+" ", " dev "+t.Name+" ") {
+			c.nothing(t.At, "the link of the addresses' interface always counts")
+			return
+		}
+	}
+	c.left(t.At, "only the link of the addresses' own interface counts; write an exec check that looks at /sys/class/net/INTERFACE/carrier")
+}
