@@ -53,6 +53,10 @@ func (c *converter) vip(in *Instance, at *Statement, s *service) {
 		w.label, w.scope = "", ""
 		w.lost = append(w.lost, "label or scope, which no IPv6 address has")
 	}
+	if w.brd == "-" {
+		w.brd = ""
+		w.lost = append(w.lost, "brd -, the subnet's own address as its broadcast address")
+	}
 	spec, err := vip.ParseSpec(w.text(p.String()))
 	if err != nil && w.label != "" {
 		if bare, without := vip.ParseSpec(words{dev: w.dev, scope: w.scope, brd: w.brd}.text(p.String())); without == nil {
@@ -74,6 +78,7 @@ func (c *converter) vip(in *Instance, at *Statement, s *service) {
 	}
 	c.taken[p.Addr()] = s.name
 	s.vips = append(s.vips, spec.String())
+	s.devices[spec.Device] = true
 	became := s.key("vips")
 	if !strings.Contains(w.address, "/") {
 		became += fmt.Sprintf(" (as /%d: keepalived takes that where no prefix length is written)", p.Bits())

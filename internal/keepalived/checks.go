@@ -293,11 +293,9 @@ func (c *converter) ofProcess(p *Process, s *service) (check, string) {
 // trackInterface settles an interface that is watched: those of the addresses are
 // anyway.
 func (c *converter) trackInterface(t Track, s *service) {
-	for _, v := range s.vips {
-		if strings.Contains(v+" ", " dev "+t.Name+" ") {
-			c.nothing(t.At, "the link of the addresses' interface always counts")
-			return
-		}
+	if s.devices[t.Name] {
+		c.nothing(t.At, "the link of the addresses' interface always counts")
+		return
 	}
 	c.left(t.At, "only the link of the addresses' own interface counts; write an exec check that looks at /sys/class/net/INTERFACE/carrier")
 }

@@ -44,6 +44,7 @@ func (r *Result) Mapped() bool {
 type service struct {
 	name, from string
 	vips       []string
+	devices    map[string]bool // of the vips
 	priority   int
 	preempt    bool
 	delay      time.Duration
@@ -126,10 +127,9 @@ func (c *converter) units() []unit {
 			all = append(all, unit{name: in.Name, members: []*Instance{in}})
 		}
 	}
-	names := map[string]bool{}
+	names := map[string]int{}
 	for i := range all {
 		name := freeName(cleanName(all[i].name), names)
-		names[name] = true
 		c.hints.renamed = c.hints.renamed || name != all[i].name
 		all[i].name = name
 	}
@@ -154,20 +154,23 @@ func cleanName(name string) string {
 	return name
 }
 
-// freeName numbers the second of a name, and those after it.
-func freeName(name string, taken map[string]bool) string {
+// freeName numbers the second of a name, and those after it. used has the names
+// that are taken, with the last number that was tried for each.
+func freeName(name string, used map[string]int) string {
 	free := name
-	for n := 2; taken[free]; n++ {
-		suffix := fmt.Sprintf("-%d", n)
+	for used[free] > 0 {
+		used[name]++
+		suffix := fmt.Sprintf("-%d", used[name])
 		free = name[:min(len(name), maxName-len(suffix))] + suffix
 	}
+	used[free] = 1
 	return free
 }
 
 // service makes one service; nil when it would have no address.
 func (c *converter) service(u unit) *service {
 	first := u.members[0]
-	s := &service{name: u.name, from: fmt.Sprintf("vrrp_instance, %s", first.At.Pos)}
+	s := &service{name: u.name, devices: map[string]bool{}, from: fmt.Sprintf("vrrp_instance, %s", first.At.Pos)}
 	if u.group != nil {
 		s.from = fmt.Sprintf("vrrp_sync_group, %s", u.group.At.Pos)
 	}

@@ -107,13 +107,11 @@ func (cfg *Config) process(name string) *Process {
 func (d decoder) track(c *Statement, t *Tracks, cfg *Config) bool {
 	switch c.keyword() {
 	case "track_script":
-		d.tracks(c, &t.Scripts)
-		t.Scripts = d.resolve(t.Scripts, "vrrp_script", func(n string) bool { return cfg.script(n) != nil })
+		d.tracks(c, &t.Scripts, "vrrp_script", func(n string) bool { return cfg.script(n) != nil })
 	case "track_process":
-		d.tracks(c, &t.Processes)
-		t.Processes = d.resolve(t.Processes, "vrrp_track_process", func(n string) bool { return cfg.process(n) != nil })
+		d.tracks(c, &t.Processes, "vrrp_track_process", func(n string) bool { return cfg.process(n) != nil })
 	case "track_interface":
-		d.tracks(c, &t.Interfaces)
+		d.tracks(c, &t.Interfaces, "", func(string) bool { return true })
 	default:
 		return false
 	}
@@ -122,10 +120,16 @@ func (d decoder) track(c *Statement, t *Tracks, cfg *Config) bool {
 	return true
 }
 
-// tracks reads the block of track_script, track_process or track_interface.
-func (d decoder) tracks(s *Statement, to *[]Track) {
+// tracks reads the block of track_script, track_process or track_interface. What
+// is not defined above the line does not exist for keepalived yet
+// (alloc_track_script in vrrp/vrrp_track.c).
+func (d decoder) tracks(s *Statement, to *[]Track, what string, exists func(string) bool) {
 	for _, c := range s.Block {
 		track := Track{At: c, Name: c.keyword()}
+		if !exists(track.Name) {
+			d.left(c, "no %s of this name is defined above this line, and keepalived ignores the line: it was never checked, and is not here; define it further up, and import again", what)
+			continue
+		}
 		if slices.ContainsFunc(*to, func(o Track) bool { return o.Name == track.Name }) {
 			d.nothing(c, "it is in the list already, and keepalived takes the first")
 			continue
@@ -177,19 +181,6 @@ func (d decoder) group(s *Statement, cfg *Config) {
 		}
 	}
 	cfg.Groups = append(cfg.Groups, g)
-}
-
-// resolve drops the lines of a list that name a script or process which is not
-// defined above them: it does not exist for keepalived yet (alloc_track_script in
-// vrrp/vrrp_track.c).
-func (d decoder) resolve(tracks []Track, what string, exists func(string) bool) []Track {
-	return slices.DeleteFunc(tracks, func(t Track) bool {
-		if exists(t.Name) {
-			return false
-		}
-		d.left(t.At, "no %s of this name is defined above this line, and keepalived ignores the line: it was never checked, and is not here; define it further up, and import again", what)
-		return true
-	})
 }
 
 // shortName is the name of a program without its folder.

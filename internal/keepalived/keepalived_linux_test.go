@@ -29,6 +29,7 @@ var complaints = map[string]string{
 	"conditions.conf":     "preempt delay will not work with initial state MASTER",
 	"distribution.conf":   "vrrp_garp_interval '0' is invalid",
 	"dual-stack.conf":     "Ignoring track_interface eth0 since own interface",
+	"grammar.conf":        "Unknown keyword '@^db2'",
 	"misspelt-block.conf": "Unknown keyword 'autentication'",
 	"missing-values.conf": "is missing a parameter after keyword `virtual_router_id`",
 	"oddities.conf":       `Unknown keyword '\'`,
@@ -163,6 +164,7 @@ func parseDump(text string) map[string]string {
 		line = strings.TrimSpace(line)
 		key, value, _ := strings.Cut(line, " = ")
 		switch {
+		case depth == 0 && !strings.HasPrefix(line, "------"): // another process's
 		case depth == 0, depth == 1 && key != "VRRP Instance" && key != "VRRP Script":
 			block = ""
 		case depth == 1:
@@ -299,8 +301,8 @@ func dumpInstance(c *converter, in *Instance, got, theirs map[string]string) {
 	}
 }
 
-// addressText has the words of an address in one order; a broadcast address of +
-// is that of the subnet.
+// addressText has the words of an address in one order, with + and - for the
+// broadcast address worked out.
 func addressText(p netip.Prefix, w words) string {
 	if w.scope == "" {
 		w.scope = "global"
@@ -309,6 +311,9 @@ func addressText(p netip.Prefix, w words) string {
 		if spec, err := vip.ParseSpec(p.String() + " dev x brd +"); err == nil {
 			w.brd = spec.Broadcast.String()
 		}
+	}
+	if w.brd == "-" {
+		w.brd = p.Masked().Addr().String()
 	}
 	return fmt.Sprintf("%s dev %s scope %s label %s brd %s\n", p, w.dev, w.scope, w.label, w.brd)
 }

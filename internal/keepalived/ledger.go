@@ -86,9 +86,11 @@ func (l ledger) linesOf(src *Source) []Line {
 	for _, p := range src.lines {
 		at(p)
 	}
+	said := map[note]bool{}
 	add := func(p Pos, o Outcome) {
-		if to := at(p); !slices.Contains(to.Outcomes, o) {
-			to.Outcomes = append(to.Outcomes, o)
+		if n := (note{p, o}); !said[n] {
+			said[n] = true
+			at(p).Outcomes = append(at(p).Outcomes, o)
 		}
 	}
 	for _, n := range src.notes {

@@ -15,10 +15,10 @@ import (
 const (
 	maxLine    = 1023
 	maxFile    = 1 << 20
-	maxFiles   = 1000
+	maxFiles   = 500
 	maxInclude = 32      // files that are open at once
-	maxLines   = 200_000 // with every repetition of ~SEQ, ~LST and variables
-	maxText    = 8 << 20 // bytes in these lines
+	maxLines   = 50_000  // with every repetition of ~SEQ, ~LST and variables
+	maxText    = 4 << 20 // bytes in these lines
 )
 
 // line is one line while it is worked on. at is where its text stands: for one

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxStatements = 100_000
+	maxStatements = 20_000
 	maxDepth      = 16 // of blocks inside one another; keepalived's own have four
 )
 
