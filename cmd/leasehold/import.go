@@ -30,7 +30,7 @@ func (a *app) importCommand() *cobra.Command {
 		Long: `Read a keepalived.conf, with what it includes, as keepalived 2.2.7 does, and write
 a configuration that says the same, as far as there are words for it. Each line of
 the input is then told on stderr, in one of two lists: what it has become, or why it
-was left out and what to do instead. No value of a line is shown, only its keyword.
+was left out and what to do instead. Of a line only its first word is shown.
 
 Nothing is started, stopped or changed, and no file is overwritten. keepalived need
 not be installed here.

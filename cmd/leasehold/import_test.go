@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,6 +48,49 @@ func TestImportIsLoaded(t *testing.T) {
 				t.Errorf("node %s, services %v", cfg.Node, cfg.serviceNames())
 			}
 		})
+	}
+}
+
+// In what is printed, every line that is told stands in exactly one of the two
+// lists.
+func TestImportTellsEachLineInOneList(t *testing.T) {
+	row := regexp.MustCompile(`^  (\S+?):(\d+)(?:-(\d+))?: `)
+	for _, file := range keepalivedSamples(t) {
+		src, err := keepalivedconf.Read(file, "db1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res := keepalivedconf.Convert(src, keepalivedconf.Options{})
+		var b strings.Builder
+		importReport{src: src, res: res}.write(&b)
+		list, in := "", map[string]map[string]bool{} // the lists that a line is in
+		for text := range strings.Lines(b.String()) {
+			if !strings.HasPrefix(text, " ") {
+				list = strings.TrimSpace(text)
+			}
+			m := row.FindStringSubmatch(text)
+			if m == nil {
+				continue
+			}
+			from, _ := strconv.Atoi(m[2])
+			to, _ := strconv.Atoi(m[3])
+			for n := from; n <= max(from, to); n++ {
+				at := m[1] + ":" + strconv.Itoa(n)
+				if in[at] == nil {
+					in[at] = map[string]bool{}
+				}
+				in[at][list] = true
+			}
+		}
+		for _, l := range res.Lines {
+			want := "left out:"
+			if l.Mapped() {
+				want = "taken over, or not needed:"
+			}
+			if got := in[l.Pos.String()]; l.Pos.Line > 0 && (len(got) != 1 || !got[want]) {
+				t.Errorf("%s is in %v, want it in %q", l.Pos, got, want)
+			}
+		}
 	}
 }
 
@@ -129,7 +174,7 @@ func TestImportCommandLines(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		"everything":               {[]string{minimal}, 0, "vips:\n      - \"10.20.8.188/24 dev eth0\"", "4 lines in 1 files: all taken over, or not needed"},
+		"everything":               {[]string{minimal}, 0, "vips:\n      - \"10.20.8.188/24 dev eth0\"", "lines: 4, files: 1; all taken over, or not needed"},
 		"no file named":            {nil, 2, "", "import: one file at a time, 0 were named"},
 		"two files":                {[]string{minimal, operator}, 2, "", "import: one file at a time, 2 were named"},
 		"no such file":             {[]string{minimal + ".none"}, 2, "", "minimal.conf.none: no such file"},

@@ -59,9 +59,9 @@ func (r importReport) summary() string {
 			out++
 		}
 	}
-	what := fmt.Sprintf("%d lines in %d files: all taken over, or not needed", len(r.res.Lines), len(r.src.Files))
+	what := fmt.Sprintf("lines: %d, files: %d; all taken over, or not needed", len(r.res.Lines), len(r.src.Files))
 	if out > 0 {
-		what = fmt.Sprintf("%d lines in %d files: %d left out, at least in part, see above", len(r.res.Lines), len(r.src.Files), out)
+		what = fmt.Sprintf("lines: %d, files: %d; left out, at least in part: %d", len(r.res.Lines), len(r.src.Files), out)
 	}
 	switch {
 	case r.res.YAML == nil:

@@ -2,6 +2,7 @@ package keepalived
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -49,21 +50,7 @@ func (c *converter) vip(in *Instance, at *Statement, s *service) {
 	if w.dev == "" || in.VMAC.At != nil && w.dev == in.VMAC.Value {
 		w.dev = in.Interface.Value
 	}
-	if p.Addr().Is6() && (w.label != "" || w.scope != "") {
-		w.label, w.scope = "", ""
-		w.lost = append(w.lost, "label or scope, which no IPv6 address has")
-	}
-	if w.brd == "-" {
-		w.brd = ""
-		w.lost = append(w.lost, "brd -, the subnet's own address as its broadcast address")
-	}
-	spec, err := vip.ParseSpec(w.text(p.String()))
-	if err != nil && w.label != "" {
-		if bare, without := vip.ParseSpec(words{dev: w.dev, scope: w.scope, brd: w.brd}.text(p.String())); without == nil {
-			spec, w.lost = bare, append(w.lost, fmt.Sprintf("the label (%v)", err))
-			err = nil
-		}
-	}
+	spec, err := w.spec(p)
 	switch {
 	case err != nil:
 		c.left(at, "%v", err)
@@ -87,6 +74,28 @@ func (c *converter) vip(in *Instance, at *Statement, s *service) {
 	if len(w.lost) > 0 {
 		c.left(at, "without %s: Leasehold has no word for it; see whether the service needs it", strings.Join(w.lost, ", "))
 	}
+}
+
+// spec makes a VIP of an address, without what Leasehold has no word for.
+func (w *words) spec(p netip.Prefix) (vip.Spec, error) {
+	if p.Addr().Is6() && (w.label != "" || w.scope != "") {
+		w.label, w.scope = "", ""
+		w.lost = append(w.lost, "label or scope, which no IPv6 address has")
+	}
+	if w.brd == "-" {
+		w.brd = ""
+		w.lost = append(w.lost, "brd -, the subnet's own address as its broadcast address")
+	}
+	spec, err := vip.ParseSpec(w.text(p.String()))
+	if err == nil || w.label == "" {
+		return spec, err
+	}
+	bare, without := vip.ParseSpec(words{dev: w.dev, scope: w.scope, brd: w.brd}.text(p.String()))
+	if without != nil {
+		return spec, err
+	}
+	w.lost = append(w.lost, fmt.Sprintf("the label (%v)", err))
+	return bare, nil
 }
 
 // text is the address in the words of ip-address(8).

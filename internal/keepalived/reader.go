@@ -277,7 +277,7 @@ func (r *reader) include(l line) (bool, error) {
 		r.src.left(l.at, kind, "no file matches, and keepalived goes on without; see whether one is missing here, and import again with it")
 		return true, nil
 	}
-	r.src.took(l.at, kind, fmt.Sprintf("%d files, read in its place", len(names)))
+	r.src.took(l.at, kind, fmt.Sprintf("the files it names, in its place: %d", len(names)))
 	r.push(names)
 	return true, nil
 }

@@ -1,7 +1,6 @@
 package keepalived
 
 import (
-	"fmt"
 	"path/filepath"
 	"strings"
 )
@@ -153,5 +152,3 @@ func (s *Statement) arg() string {
 	}
 	return s.Words[1]
 }
-
-func (s *Statement) String() string { return fmt.Sprintf("%s: %s", s.Pos, s.keyword()) }
