@@ -226,7 +226,7 @@ func FuzzImport(f *testing.F) {
 			return
 		}
 		res := keepalivedconf.Convert(src, keepalivedconf.Options{Node: "n"})
-		if res.YAML == nil {
+		if res.YAML == nil || len(res.YAML) > maxConfig {
 			return
 		}
 		if _, err := ParseConfig("leasehold.yaml", res.YAML, os.Hostname); err != nil {

@@ -28,7 +28,7 @@ func needless(why string) (Outcome, bool) { return Outcome{Became: notNeeded + "
 // that is none of those that are decoded.
 func ofRoot(keyword string) (Outcome, bool) {
 	switch keyword {
-	case "virtual_server", "virtual_server_group", "real_server", "SSL", "net_namespace_ipvs", "local_address_group":
+	case "virtual_server", "virtual_server_group", "SSL", "net_namespace_ipvs":
 		return left(noLVS)
 	case "static_ipaddress", "static_routes", "static_rules", "track_group":
 		return left(noStatic)
