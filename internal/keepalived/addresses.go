@@ -10,10 +10,10 @@ import (
 )
 
 // addresses makes the VIPs of an instance, those that it does not advertise too.
-func (c *converter) addresses(in *Instance, s *service) {
+func (c *converter) addresses(in *instance, s *service) {
 	for _, a := range in.VIPs {
-		if p, ok := address(a.keyword()); ok && p.Addr().Is6() != (in.Family() == 6) {
-			c.left(a, "the instance is for IPv%d, as its first address is, and keepalived ignores the others; move it to virtual_ipaddress_excluded, and import again", in.Family())
+		if p, ok := address(a.keyword()); ok && p.Addr().Is6() != (in.family() == 6) {
+			c.left(a, "the instance is for IPv%d, as its first address is, and keepalived ignores the others; move it to virtual_ipaddress_excluded, and import again", in.family())
 			continue
 		}
 		c.vip(in, a, s)
@@ -34,7 +34,7 @@ type words struct {
 }
 
 // vip makes one address.
-func (c *converter) vip(in *Instance, at *Statement, s *service) {
+func (c *converter) vip(in *instance, at *statement, s *service) {
 	w, why := cutAddress(at.Words)
 	p, ok := address(w.address)
 	switch {

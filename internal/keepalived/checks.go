@@ -28,7 +28,7 @@ const (
 
 // checks makes the checks of a service of what its members, and the group, track.
 func (c *converter) checks(u unit, s *service) {
-	all := make([]Tracks, 0, len(u.members)+1)
+	all := make([]tracks, 0, len(u.members)+1)
 	for _, in := range u.members {
 		all = append(all, in.Tracks)
 	}
@@ -41,18 +41,18 @@ func (c *converter) checks(u unit, s *service) {
 		weighted, plain = weighted || weight != 0, plain || weight == 0
 	}
 	for _, t := range all {
-		for _, track := range t.Scripts {
-			if w, ok := c.trackScript(track, s, done); ok {
+		for _, one := range t.Scripts {
+			if w, ok := c.trackScript(one, s, done); ok {
 				note(w)
 			}
 		}
-		for _, track := range t.Processes {
-			if w, ok := c.trackProcess(track, s, done); ok {
+		for _, one := range t.Processes {
+			if w, ok := c.trackProcess(one, s, done); ok {
 				note(w)
 			}
 		}
-		for _, track := range t.Interfaces {
-			c.trackInterface(track, s)
+		for _, one := range t.Interfaces {
+			c.trackInterface(one, s)
 		}
 	}
 	// With weights alone keepalived never takes the addresses from everybody.
@@ -66,7 +66,7 @@ const weights = "there are no weights: a node is not eligible while the check fa
 const reversed = "the check is to fail, and Leasehold has no such check; write a program that turns the result round"
 
 // trackScript adds the check of a script, and returns its weight.
-func (c *converter) trackScript(t Track, s *service, done map[string]int) (weight int, ok bool) {
+func (c *converter) trackScript(t track, s *service, done map[string]int) (weight int, ok bool) {
 	sc := c.cfg.script(t.Name)
 	weight, from := sc.Weight.Value, sc.Weight.At
 	if t.Weight.At != nil {
@@ -102,7 +102,7 @@ func (c *converter) trackScript(t Track, s *service, done map[string]int) (weigh
 }
 
 // ofScript makes the check of a script, or says why there is none.
-func (c *converter) ofScript(sc *Script, s *service) (check, string) {
+func (c *converter) ofScript(sc *script, s *service) (check, string) {
 	words := sc.Command.Value
 	if len(words) == 0 {
 		return check{}, "it has no script that could be run, and keepalived leaves it out"
@@ -138,7 +138,7 @@ func (c *converter) ofScript(sc *Script, s *service) (check, string) {
 }
 
 // count bounds fall or rise.
-func (c *converter) count(n Setting[int], key string) int {
+func (c *converter) count(n setting[int], key string) int {
 	if n.Value > maxCheckCount {
 		c.left(n.At, "became %d, the most there is: %d would take minutes; see whether that will do", maxCheckCount, n.Value)
 	}
@@ -147,7 +147,7 @@ func (c *converter) count(n Setting[int], key string) int {
 }
 
 // time bounds an interval or a timeout; keepalived takes 0 seconds for 1.
-func (c *converter) time(t Setting[int], longest time.Duration, key string) time.Duration {
+func (c *converter) time(t setting[int], longest time.Duration, key string) time.Duration {
 	d := max(time.Duration(t.Value)*time.Second, time.Second)
 	if d > longest {
 		c.left(t.At, "became %s, the longest there is beside the other times of the check (docs/reference.md); see whether that will do", longest)
@@ -183,7 +183,7 @@ func namesMySQL(text string) bool {
 
 // trackInterface settles an interface that is watched: those of the addresses are
 // anyway.
-func (c *converter) trackInterface(t Track, s *service) {
+func (c *converter) trackInterface(t track, s *service) {
 	if s.devices[t.Name] {
 		c.nothing(t.At, "the link of the addresses' interface always counts")
 		return

@@ -61,14 +61,14 @@ func (s *service) key(k string) string { return "services." + s.name + "." + k }
 // unit is what becomes one service: an instance, or all of a sync group.
 type unit struct {
 	name    string
-	group   *Group // nil for a lone instance
-	members []*Instance
+	group   *group // nil for a lone instance
+	members []*instance
 }
 
 // converter turns a Config into services. It decides, and looks at nothing else.
 type converter struct {
 	ledger
-	cfg     *Config
+	cfg     *config
 	opt     Options
 	taken   map[netip.Addr]string // the service that has an address
 	secrets []SecretFile
@@ -81,7 +81,7 @@ type hints struct{ preempt, execs, mysql, unchecked, renamed bool }
 // Convert says in Leasehold's words what a configuration of keepalived says. It
 // never fails: what cannot be said is told line by line.
 func Convert(src *Source, opt Options) *Result {
-	l := ledger{map[*Statement][]Outcome{}}
+	l := ledger{map[*statement][]Outcome{}}
 	c := &converter{ledger: l, cfg: decoder{l}.decode(src), opt: opt, taken: map[netip.Addr]string{}}
 	var services []*service
 	for _, u := range c.units() {
@@ -99,7 +99,7 @@ func Convert(src *Source, opt Options) *Result {
 
 // units puts the instances of a sync group together, and names everything.
 func (c *converter) units() []unit {
-	grouped := map[*Instance]bool{}
+	grouped := map[*instance]bool{}
 	var all []unit
 	for _, g := range c.cfg.Groups {
 		u := unit{name: g.Name, group: g}
@@ -124,7 +124,7 @@ func (c *converter) units() []unit {
 	}
 	for _, in := range c.cfg.Instances {
 		if !grouped[in] {
-			all = append(all, unit{name: in.Name, members: []*Instance{in}})
+			all = append(all, unit{name: in.Name, members: []*instance{in}})
 		}
 	}
 	names := map[string]int{}
@@ -242,7 +242,7 @@ func (c *converter) leftovers() {
 	if g.Secure != nil {
 		c.nothing(g.Secure, "exec checks are always held to it")
 	}
-	for _, s := range slices.Concat(g.router, []*Statement{
+	for _, s := range slices.Concat(g.router, []*statement{
 		g.Garp.Delay.At, g.Garp.Repeat.At, g.Garp.Refresh.At, g.Garp.RefreshRepeat.At, g.MinGarp.At,
 	}) {
 		if s != nil {

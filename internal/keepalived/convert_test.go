@@ -20,8 +20,8 @@ func convert(t *testing.T, text string, opt Options) *Result {
 	return Convert(src, opt)
 }
 
-// instance is the text of an instance with an address and some more lines.
-func instance(name, last, more string) string {
+// anInstance is the text of an instance with an address and some more lines.
+func anInstance(name, last, more string) string {
 	return fmt.Sprintf("vrrp_instance %s {\n interface eth0\n virtual_router_id %s\n virtual_ipaddress {\n  10.20.8.%s/24\n }\n%s\n}\n", name, last, last, more)
 }
 
@@ -61,9 +61,9 @@ func TestEveryKeywordIsKnown(t *testing.T) {
 	around := map[string]string{
 		"authentication":     "vrrp_instance i {\n interface eth0\n virtual_ipaddress {\n  10.0.0.1/8\n }\n authentication {\n%s\n }\n}",
 		"vrrp_instance":      "vrrp_instance i {\n interface eth0\n virtual_ipaddress {\n  10.0.0.1/8\n }\n%s\n}",
-		"vrrp_sync_group":    "vrrp_sync_group g {\n group {\n  i\n }\n%s\n}\n" + instance("i", "1", ""),
-		"vrrp_script":        "vrrp_script s {\n script /bin/true\n%s\n}\n" + instance("i", "1", "track_script {\n  s\n }"),
-		"vrrp_track_process": "vrrp_track_process p {\n process mysqld\n%s\n}\n" + instance("i", "1", "track_process {\n  p\n }"),
+		"vrrp_sync_group":    "vrrp_sync_group g {\n group {\n  i\n }\n%s\n}\n" + anInstance("i", "1", ""),
+		"vrrp_script":        "vrrp_script s {\n script /bin/true\n%s\n}\n" + anInstance("i", "1", "track_script {\n  s\n }"),
+		"vrrp_track_process": "vrrp_track_process p {\n process mysqld\n%s\n}\n" + anInstance("i", "1", "track_process {\n  p\n }"),
 	}
 	n := 0
 	for line := range strings.Lines(string(b)) {
@@ -122,7 +122,7 @@ func TestRank(t *testing.T) {
 		"too much delay":              {"", "preempt_delay 1001", "100", "true", "", "preempt_delay"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := convert(t, "global_defs {\n"+tc.global+"\n}\n"+instance("i", "7", tc.lines), Options{})
+			res := convert(t, "global_defs {\n"+tc.global+"\n}\n"+anInstance("i", "7", tc.lines), Options{})
 			if got := [3]string{key(res, "priority"), key(res, "preempt"), key(res, "preempt_delay")}; got != [3]string{tc.priority, tc.preempt, tc.delay} {
 				t.Errorf("priority, preempt, preempt_delay are %q, want %q, %q, %q", got, tc.priority, tc.preempt, tc.delay)
 			}
@@ -154,7 +154,7 @@ func TestLastStanding(t *testing.T) {
 		"a weight -5 noreverse":   "keep",
 		"a weight -5\na weight 0": "keep",
 	} {
-		res := convert(t, scripts+instance("i", "7", "track_script {\n"+tracks+"\n}"), Options{})
+		res := convert(t, scripts+anInstance("i", "7", "track_script {\n"+tracks+"\n}"), Options{})
 		if got := key(res, "last_standing"); got != want {
 			t.Errorf("track_script { %s }: last_standing %q, want %q", tracks, got, want)
 		}
@@ -166,12 +166,12 @@ func TestServiceNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"VI_1": "VI_1", `"a b"`: "a-b", "ä/b": `"---b"`, "..": "service", "null": `"null"`, "1": `"1"`, "-": `"-"`, long: long[:63],
 	} {
-		res := convert(t, instance(name, "7", ""), Options{})
+		res := convert(t, anInstance(name, "7", ""), Options{})
 		if !strings.Contains(string(res.YAML), "\n  "+want+":\n") {
 			t.Errorf("%s became\n%s\nwant %s", name, res.YAML, want)
 		}
 	}
-	res := convert(t, instance("a:b", "1", "")+instance("a+b", "2", "")+instance("a-b-2", "3", ""), Options{})
+	res := convert(t, anInstance("a:b", "1", "")+anInstance("a+b", "2", "")+anInstance("a-b-2", "3", ""), Options{})
 	for _, want := range []string{"\n  a-b:\n", "\n  a-b-2:\n", "\n  a-b-2-2:\n"} {
 		if !strings.Contains(string(res.YAML), want) {
 			t.Errorf("no %q in\n%s", want, res.YAML)
@@ -208,7 +208,7 @@ func TestSection(t *testing.T) {
 		"an unknown version of 4": {"version 4", "version", "2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := convert(t, instance("i", "7", tc.lines), Options{KeepVRRP: true})
+			res := convert(t, anInstance("i", "7", tc.lines), Options{KeepVRRP: true})
 			if got := key(res, tc.key); got != tc.want {
 				t.Errorf("%s is %q, want %q in\n%s", tc.key, got, tc.want, res.YAML)
 			}
@@ -218,7 +218,7 @@ func TestSection(t *testing.T) {
 
 func TestPasswordIsCut(t *testing.T) {
 	for pass, want := range map[string]string{"short": "short", "12345678": "12345678", "123456789": "12345678", `"a b"`: "a b"} {
-		res := convert(t, instance("i", "7", "authentication {\nauth_type AH\nauth_pass "+pass+"\n}"), Options{KeepVRRP: true, SecretsDir: "/s"})
+		res := convert(t, anInstance("i", "7", "authentication {\nauth_type AH\nauth_pass "+pass+"\n}"), Options{KeepVRRP: true, SecretsDir: "/s"})
 		if len(res.Secrets) != 1 || res.Secrets[0].Path != "/s/i.vrrp-password" || res.Secrets[0].Secret.Reveal() != want {
 			t.Errorf("auth_pass %s: %+v", pass, res.Secrets)
 		}
@@ -228,7 +228,7 @@ func TestPasswordIsCut(t *testing.T) {
 // A password on a line of its own is a mistake that keepalived ignores, and still
 // a password.
 func TestLoosePasswordIsHidden(t *testing.T) {
-	res := convert(t, instance("i", "7", "authentication {\nauth_type PASS\nauth_pass\ns3cr3t\n}"), Options{KeepVRRP: true})
+	res := convert(t, anInstance("i", "7", "authentication {\nauth_type PASS\nauth_pass\ns3cr3t\n}"), Options{KeepVRRP: true})
 	if text := fmt.Sprintf("%+v", res.Lines); strings.Contains(text, "s3cr3t") || !strings.Contains(text, "(hidden)") {
 		t.Error(text)
 	}
@@ -281,7 +281,7 @@ func TestAddresses(t *testing.T) {
 
 // An address is one service's; a second is told of, whoever has it.
 func TestAddressOfTwo(t *testing.T) {
-	res := convert(t, instance("a", "7", "")+instance("b", "7", ""), Options{})
+	res := convert(t, anInstance("a", "7", "")+anInstance("b", "7", ""), Options{})
 	if res.Mapped() || strings.Count(string(res.YAML), "10.20.8.7/24") != 1 || strings.Contains(string(res.YAML), "\n  b:") {
 		t.Errorf("got\n%s\n%+v", res.YAML, res.Lines)
 	}
@@ -307,7 +307,7 @@ func TestLargest(t *testing.T) {
 			}
 			res := Convert(src, Options{KeepVRRP: true})
 			took := time.Since(start)
-			t.Logf("%d statements, %d bytes of YAML, %s", len(src.Statements), len(res.YAML), took.Round(time.Millisecond))
+			t.Logf("%d statements, %d bytes of YAML, %s", len(src.statements), len(res.YAML), took.Round(time.Millisecond))
 			if res.YAML == nil || took > time.Minute {
 				t.Errorf("%d bytes of YAML after %s", len(res.YAML), took)
 			}

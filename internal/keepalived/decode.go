@@ -14,9 +14,9 @@ import (
 type decoder struct{ ledger }
 
 // decode returns what was found, with keepalived's defaults where nothing is said.
-func (d decoder) decode(src *Source) *Config {
-	cfg := &Config{}
-	for _, s := range src.Statements {
+func (d decoder) decode(src *Source) *config {
+	cfg := &config{}
+	for _, s := range src.statements {
 		switch s.keyword() {
 		case "global_defs":
 			d.became(s, heading)
@@ -40,15 +40,15 @@ func (d decoder) decode(src *Source) *Config {
 }
 
 // put sets a value; the one that it replaces is settled.
-func put[T any](d decoder, to *Setting[T], s *Statement, v T) {
+func put[T any](d decoder, to *setting[T], s *statement, v T) {
 	if to.At != nil && to.At != s {
 		d.nothing(to.At, fmt.Sprintf("%s says it again, and the last one counts", s.Pos))
 	}
-	*to = Setting[T]{v, s}
+	*to = setting[T]{v, s}
 }
 
 // lacks settles a statement without a value, and one whose value is drawn.
-func (d decoder) lacks(s *Statement) bool {
+func (d decoder) lacks(s *statement) bool {
 	switch {
 	case len(s.Words) < 2:
 		d.left(s, "has no value, and keepalived does not start with it; write one, and import again")
@@ -61,14 +61,14 @@ func (d decoder) lacks(s *Statement) bool {
 }
 
 // extra settles the words behind a value, which keepalived does not look at.
-func (d decoder) extra(s *Statement, takes int) {
+func (d decoder) extra(s *statement, takes int) {
 	if len(s.Words) > takes {
 		d.left(s, "keepalived takes the first value and ignores the rest of the line, as is done here; put the rest on a line of its own, and import again")
 	}
 }
 
 // number sets a whole number from low to high.
-func (d decoder) number(to *Setting[int], s *Statement, low, high int) {
+func (d decoder) number(to *setting[int], s *statement, low, high int) {
 	if d.lacks(s) {
 		return
 	}
@@ -84,7 +84,7 @@ func (d decoder) number(to *Setting[int], s *Statement, low, high int) {
 }
 
 // weight sets a weight, and whether a check is to fail.
-func (d decoder) weight(to *Setting[int], reverse *bool, s *Statement, most int) {
+func (d decoder) weight(to *setting[int], reverse *bool, s *statement, most int) {
 	d.number(to, s, -most, most)
 	*reverse = len(s.Words) > 2 && s.Words[2] == "reverse"
 	if *reverse {
@@ -96,7 +96,7 @@ func (d decoder) weight(to *Setting[int], reverse *bool, s *Statement, most int)
 
 // seconds sets a time written in seconds with decimals, of which keepalived keeps
 // six (read_decimal_unsigned_long_func in lib/parser.c).
-func (d decoder) seconds(to *Setting[time.Duration], s *Statement, low, high time.Duration) {
+func (d decoder) seconds(to *setting[time.Duration], s *statement, low, high time.Duration) {
 	if d.lacks(s) {
 		return
 	}
@@ -113,7 +113,7 @@ func (d decoder) seconds(to *Setting[time.Duration], s *Statement, low, high tim
 }
 
 // flag sets a boolean; the keyword alone is true (check_true_false in lib/parser.c).
-func (d decoder) flag(to *Setting[bool], s *Statement) {
+func (d decoder) flag(to *setting[bool], s *statement) {
 	d.extra(s, 2)
 	switch {
 	case len(s.Words) < 2:
@@ -128,7 +128,7 @@ func (d decoder) flag(to *Setting[bool], s *Statement) {
 }
 
 // word sets the first word behind the keyword.
-func (d decoder) word(to *Setting[string], s *Statement) {
+func (d decoder) word(to *setting[string], s *statement) {
 	if !d.lacks(s) {
 		put(d, to, s, s.arg())
 		d.extra(s, 2)
@@ -136,7 +136,7 @@ func (d decoder) word(to *Setting[string], s *Statement) {
 }
 
 // addr sets an address without a prefix length.
-func (d decoder) addr(to *Setting[netip.Addr], s *Statement) {
+func (d decoder) addr(to *setting[netip.Addr], s *statement) {
 	if d.lacks(s) {
 		return
 	}
@@ -151,7 +151,7 @@ func (d decoder) addr(to *Setting[netip.Addr], s *Statement) {
 
 // named returns the name of a block, and settles one that has none, or that was
 // there before: keepalived skips it.
-func (d decoder) named(s *Statement, taken func(string) bool) (string, bool) {
+func (d decoder) named(s *statement, taken func(string) bool) (string, bool) {
 	switch {
 	case len(s.Words) != 2:
 		d.all(s, Outcome{Left: "the block has not exactly one name, and keepalived skips it; write one, and import again"})
@@ -165,7 +165,7 @@ func (d decoder) named(s *Statement, taken func(string) bool) (string, bool) {
 	return "", false
 }
 
-func (d decoder) global(s *Statement, g *Global) {
+func (d decoder) global(s *statement, g *global) {
 	for _, c := range s.Block {
 		router := true
 		switch c.keyword() {
@@ -197,7 +197,7 @@ func (d decoder) global(s *Statement, g *Global) {
 	}
 }
 
-func (d decoder) globalOther(c *Statement, g *Global) {
+func (d decoder) globalOther(c *statement, g *global) {
 	switch c.keyword() {
 	case "vrrp_garp_master_delay":
 		d.number(&g.Garp.Delay, c, 0, maxSeconds)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-func (d decoder) instance(s *Statement, cfg *Config) {
+func (d decoder) instance(s *statement, cfg *config) {
 	name, ok := d.named(s, func(n string) bool { return cfg.instance(n) != nil })
 	if !ok {
 		return
 	}
-	in := &Instance{Name: name, At: s, Interval: Setting[time.Duration]{Value: time.Second}}
+	in := &instance{Name: name, At: s, Interval: setting[time.Duration]{Value: time.Second}}
 	for _, c := range s.Block {
 		if !d.service(c, in, cfg) && !d.router(c, in) {
 			if o, ok := ofInstance(c); ok {
@@ -24,15 +24,15 @@ func (d decoder) instance(s *Statement, cfg *Config) {
 }
 
 // instance returns the instance of that name, or nil.
-func (cfg *Config) instance(name string) *Instance {
-	if i := slices.IndexFunc(cfg.Instances, func(in *Instance) bool { return in.Name == name }); i >= 0 {
+func (cfg *config) instance(name string) *instance {
+	if i := slices.IndexFunc(cfg.Instances, func(in *instance) bool { return in.Name == name }); i >= 0 {
 		return cfg.Instances[i]
 	}
 	return nil
 }
 
 // service reads what is about the addresses and who has them.
-func (d decoder) service(c *Statement, in *Instance, cfg *Config) bool {
+func (d decoder) service(c *statement, in *instance, cfg *config) bool {
 	switch c.keyword() {
 	case "interface":
 		d.word(&in.Interface, c)
@@ -73,7 +73,7 @@ func (d decoder) service(c *Statement, in *Instance, cfg *Config) bool {
 // priority is keepalived's default where it is no valid one, and not 255, as it is
 // beside state MASTER where nothing is said (vrrp_prio_handler in
 // vrrp/vrrp_parser.c).
-func (d decoder) priority(to *Setting[int], s *Statement) {
+func (d decoder) priority(to *setting[int], s *statement) {
 	if d.number(to, s, 1, 255); to.At != s {
 		to.Value = 100
 	}
@@ -81,7 +81,7 @@ func (d decoder) priority(to *Setting[int], s *Statement) {
 
 // state knows MASTER and, for everything else, BACKUP; once MASTER was said it
 // stays (vrrp_state_handler in vrrp/vrrp_parser.c).
-func (d decoder) state(to *Setting[bool], s *Statement) {
+func (d decoder) state(to *setting[bool], s *statement) {
 	if d.lacks(s) {
 		return
 	}
@@ -90,7 +90,7 @@ func (d decoder) state(to *Setting[bool], s *Statement) {
 }
 
 // router reads what is about adverts, and nothing else.
-func (d decoder) router(c *Statement, in *Instance) bool {
+func (d decoder) router(c *statement, in *instance) bool {
 	switch c.keyword() {
 	case "virtual_router_id":
 		d.number(&in.RouterID, c, 1, 255)
@@ -131,7 +131,7 @@ func (d decoder) router(c *Statement, in *Instance) bool {
 
 // auth reads the block with the password. Nothing else in it is shown, not even
 // its first word: it may be the password, on a line of its own by mistake.
-func (d decoder) auth(s *Statement, in *Instance) {
+func (d decoder) auth(s *statement, in *instance) {
 	in.Auth.At = s
 	d.extra(s, 1)
 	for _, c := range s.Block {
@@ -156,7 +156,7 @@ func (d decoder) auth(s *Statement, in *Instance) {
 	}
 }
 
-func (d decoder) peers(s *Statement, in *Instance) {
+func (d decoder) peers(s *statement, in *instance) {
 	in.Unicast.block = append(in.Unicast.block, s)
 	d.extra(s, 1)
 	for _, c := range s.Block {
@@ -166,12 +166,12 @@ func (d decoder) peers(s *Statement, in *Instance) {
 			d.left(c, "is no IP address, and keepalived ignores it; write one, and import again")
 			continue
 		}
-		in.Unicast.Peers = append(in.Unicast.Peers, Setting[netip.Addr]{a, c})
+		in.Unicast.Peers = append(in.Unicast.Peers, setting[netip.Addr]{a, c})
 	}
 }
 
 // vmac reads use_vmac [NAME] [MAC], in either order.
-func (d decoder) vmac(s *Statement, in *Instance) {
+func (d decoder) vmac(s *statement, in *instance) {
 	name := ""
 	for _, w := range s.Words[1:] {
 		if !slices.Contains([]byte(w), ':') {

@@ -11,12 +11,12 @@ import (
 // UINT_MAX / TIMER_HZ, vrrp/vrrp_parser.c.
 const maxSeconds = 4294
 
-func (d decoder) script(s *Statement, cfg *Config) {
+func (d decoder) script(s *statement, cfg *config) {
 	name, ok := d.named(s, func(n string) bool { return cfg.script(n) != nil })
 	if !ok {
 		return
 	}
-	sc := &Script{Name: name, At: s, Interval: Setting[int]{Value: 1}, Rise: Setting[int]{Value: 1}, Fall: Setting[int]{Value: 1}}
+	sc := &script{Name: name, At: s, Interval: setting[int]{Value: 1}, Rise: setting[int]{Value: 1}, Fall: setting[int]{Value: 1}}
 	for _, c := range s.Block {
 		switch c.keyword() {
 		case "script":
@@ -28,7 +28,7 @@ func (d decoder) script(s *Statement, cfg *Config) {
 		case "weight":
 			d.weight(&sc.Weight, &sc.Reverse, c, 253)
 			if n, err := strconv.Atoi(c.arg()); err == nil && sc.Weight.At != c {
-				sc.Weight = Setting[int]{n, c} // told, and taken nevertheless (vrrp_vscript_weight_handler)
+				sc.Weight = setting[int]{n, c} // told, and taken nevertheless (vrrp_vscript_weight_handler)
 			}
 		case "rise":
 			d.number(&sc.Rise, c, 1, math.MaxInt32)
@@ -44,8 +44,8 @@ func (d decoder) script(s *Statement, cfg *Config) {
 }
 
 // script returns the script of that name, or nil.
-func (cfg *Config) script(name string) *Script {
-	if i := slices.IndexFunc(cfg.Scripts, func(s *Script) bool { return s.Name == name }); i >= 0 {
+func (cfg *config) script(name string) *script {
+	if i := slices.IndexFunc(cfg.Scripts, func(s *script) bool { return s.Name == name }); i >= 0 {
 		return cfg.Scripts[i]
 	}
 	return nil
@@ -54,7 +54,7 @@ func (cfg *Config) script(name string) *Script {
 // command sets the program and its arguments. keepalived takes the first word
 // behind the keyword, quotes and all, and cuts that into words once more
 // (set_script_params_array in lib/notify.c).
-func (d decoder) command(to *Setting[[]string], s *Statement) {
+func (d decoder) command(to *setting[[]string], s *statement) {
 	if d.lacks(s) {
 		return
 	}
@@ -74,12 +74,12 @@ func (d decoder) command(to *Setting[[]string], s *Statement) {
 	}
 }
 
-func (d decoder) process(s *Statement, cfg *Config) {
+func (d decoder) process(s *statement, cfg *config) {
 	name, ok := d.named(s, func(n string) bool { return cfg.process(n) != nil })
 	if !ok {
 		return
 	}
-	p := &Process{Name: name, At: s}
+	p := &process{Name: name, At: s}
 	for _, c := range s.Block {
 		switch c.keyword() {
 		case "process":
@@ -96,15 +96,15 @@ func (d decoder) process(s *Statement, cfg *Config) {
 }
 
 // process returns the process of that name, or nil.
-func (cfg *Config) process(name string) *Process {
-	if i := slices.IndexFunc(cfg.Processes, func(p *Process) bool { return p.Name == name }); i >= 0 {
+func (cfg *config) process(name string) *process {
+	if i := slices.IndexFunc(cfg.Processes, func(p *process) bool { return p.Name == name }); i >= 0 {
 		return cfg.Processes[i]
 	}
 	return nil
 }
 
 // track reads what an instance, or a group, watches.
-func (d decoder) track(c *Statement, t *Tracks, cfg *Config) bool {
+func (d decoder) track(c *statement, t *tracks, cfg *config) bool {
 	switch c.keyword() {
 	case "track_script":
 		d.tracks(c, &t.Scripts, "vrrp_script", func(n string) bool { return cfg.script(n) != nil })
@@ -123,14 +123,14 @@ func (d decoder) track(c *Statement, t *Tracks, cfg *Config) bool {
 // tracks reads the block of track_script, track_process or track_interface. What
 // is not defined above the line does not exist for keepalived yet
 // (alloc_track_script in vrrp/vrrp_track.c).
-func (d decoder) tracks(s *Statement, to *[]Track, what string, exists func(string) bool) {
+func (d decoder) tracks(s *statement, to *[]track, what string, exists func(string) bool) {
 	for _, c := range s.Block {
-		track := Track{At: c, Name: c.keyword()}
-		if !exists(track.Name) {
+		t := track{At: c, Name: c.keyword()}
+		if !exists(t.Name) {
 			d.left(c, "no %s of this name is defined above this line, and keepalived ignores the line: it was never checked, and is not here; define it further up, and import again", what)
 			continue
 		}
-		if slices.ContainsFunc(*to, func(o Track) bool { return o.Name == track.Name }) {
+		if slices.ContainsFunc(*to, func(o track) bool { return o.Name == t.Name }) {
 			d.nothing(c, "it is in the list already, and keepalived takes the first")
 			continue
 		}
@@ -139,29 +139,29 @@ func (d decoder) tracks(s *Statement, to *[]Track, what string, exists func(stri
 			continue
 		}
 		if len(c.Words) > 2 {
-			d.number(&track.Weight, &Statement{Pos: c.Pos, Words: c.Words[1:], drawn: c.drawn}, -254, 254)
-			if track.Weight.At == nil {
+			d.number(&t.Weight, &statement{Pos: c.Pos, Words: c.Words[1:], drawn: c.drawn}, -254, 254)
+			if t.Weight.At == nil {
 				d.left(c, "the weight is no whole number from -253 to 253, and keepalived ignores it; correct it, and import again")
 			} else {
-				track.Weight.At = c
+				t.Weight.At = c
 			}
-			track.Reverse = len(c.Words) > 3 && c.Words[3] == "reverse"
+			t.Reverse = len(c.Words) > 3 && c.Words[3] == "reverse"
 			if len(c.Words) > 4 || len(c.Words) == 4 && c.Words[3] != "reverse" && c.Words[3] != "noreverse" {
 				d.left(c, "keepalived does not know what follows the weight, and ignores it; see whether it matters")
 			}
 		}
-		*to = append(*to, track)
+		*to = append(*to, t)
 	}
 }
 
-func (d decoder) group(s *Statement, cfg *Config) {
+func (d decoder) group(s *statement, cfg *config) {
 	name, ok := d.named(s, func(n string) bool {
-		return slices.ContainsFunc(cfg.Groups, func(g *Group) bool { return g.Name == n })
+		return slices.ContainsFunc(cfg.Groups, func(g *group) bool { return g.Name == n })
 	})
 	if !ok {
 		return
 	}
-	g := &Group{Name: name, At: s}
+	g := &group{Name: name, At: s}
 	for _, c := range s.Block {
 		switch c.keyword() {
 		case "group":

@@ -49,7 +49,7 @@ func ofRoot(keyword string) (Outcome, bool) {
 }
 
 // ofGlobal returns what becomes of a line of global_defs that is not decoded.
-func ofGlobal(s *Statement) (Outcome, bool) {
+func ofGlobal(s *statement) (Outcome, bool) {
 	switch s.keyword() {
 	case "router_id":
 		return needless("keepalived puts it into its mails and SNMP; a node is called by its host name, or by node:")
@@ -104,7 +104,7 @@ func ofOwnProcess(keyword string) (Outcome, bool) {
 }
 
 // ofMail knows that an alert that is switched off is none.
-func ofMail(s *Statement) (Outcome, bool) {
+func ofMail(s *statement) (Outcome, bool) {
 	switch s.arg() {
 	case "false", "off", "no":
 		return needless("no mail is sent")
@@ -114,7 +114,7 @@ func ofMail(s *Statement) (Outcome, bool) {
 
 // ofInstance returns what becomes of a line of vrrp_instance, or vrrp_sync_group,
 // that is not decoded.
-func ofInstance(s *Statement) (Outcome, bool) {
+func ofInstance(s *statement) (Outcome, bool) {
 	switch s.keyword() {
 	case "notify", "notify_master", "notify_backup", "notify_fault", "notify_stop", "notify_deleted",
 		"notify_master_rx_lower_pri", "notify_priority_changes":

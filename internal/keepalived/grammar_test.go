@@ -112,7 +112,7 @@ func TestCutBrace(t *testing.T) {
 
 // outline writes statements as one line: words with _ between them, blocks in
 // brackets.
-func outline(all []*Statement) string {
+func outline(all []*statement) string {
 	var parts []string
 	for _, s := range all {
 		part := strings.Join(s.Words, "_")
@@ -184,7 +184,7 @@ func TestRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := outline(src.Statements); got != tc.want {
+			if got := outline(src.statements); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
@@ -297,7 +297,7 @@ func TestReadFromDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := outline(src.Statements), fmt.Sprintf("a_%s/conf.d y", real); got != want && got != fmt.Sprintf("a_%s/conf.d y", dir) {
+	if got, want := outline(src.statements), fmt.Sprintf("a_%s/conf.d y", real); got != want && got != fmt.Sprintf("a_%s/conf.d y", dir) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if diff := cmp.Diff([]string{"keepalived.conf", "conf.d/a", "more/y"}, src.Files); diff != "" {

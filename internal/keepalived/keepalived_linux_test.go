@@ -213,7 +213,7 @@ var (
 // dumpOf writes what was read here as keepalived would. Scripts that it has thrown
 // out, because the program is not on this machine, are left out.
 func dumpOf(src *Source, theirs map[string]string) map[string]string {
-	c := &converter{ledger: ledger{map[*Statement][]Outcome{}}}
+	c := &converter{ledger: ledger{map[*statement][]Outcome{}}}
 	c.cfg = decoder{c.ledger}.decode(src)
 	got := map[string]string{}
 	for _, in := range c.cfg.Instances {
@@ -233,7 +233,7 @@ func dumpOf(src *Source, theirs map[string]string) map[string]string {
 	return got
 }
 
-func dumpInstance(c *converter, in *Instance, got, theirs map[string]string) {
+func dumpInstance(c *converter, in *instance, got, theirs map[string]string) {
 	block := "VRRP Instance " + in.Name
 	got[block] = ""
 	set := func(key, format string, args ...any) { got[block+" "+key] = fmt.Sprintf(format, args...) }
@@ -241,7 +241,7 @@ func dumpInstance(c *converter, in *Instance, got, theirs map[string]string) {
 	version := c.version(in, &service{})
 	set("VRRP Version", "%d", version)
 	set("Virtual Router ID", "%d", in.RouterID.Value)
-	set("Priority", "%d", in.BasePriority())
+	set("Priority", "%d", in.basePriority())
 	set("Advert interval", "%d sec", c.interval(in, version)/time.Second)
 	if version == 3 {
 		set("Advert interval", "%d milli-sec", c.interval(in, version).Milliseconds())
@@ -286,11 +286,11 @@ func dumpInstance(c *converter, in *Instance, got, theirs map[string]string) {
 		}
 		got[block+" Tracked processes"] += t.Name + ", weight " + weightText(w, t.Reverse) + "\n"
 	}
-	for list, all := range map[string][]*Statement{"Virtual IP": in.VIPs, "Virtual IP Excluded": in.Excluded} {
+	for list, all := range map[string][]*statement{"Virtual IP": in.VIPs, "Virtual IP Excluded": in.Excluded} {
 		for _, s := range all {
 			p, ok := address(s.keyword())
 			w, why := cutAddress(s.Words)
-			if !ok || why != "" || list == "Virtual IP" && p.Addr().Is6() != (in.Family() == 6) {
+			if !ok || why != "" || list == "Virtual IP" && p.Addr().Is6() != (in.family() == 6) {
 				continue // keepalived ignores it, or it has another end, which is not compared
 			}
 			if w.dev == "" || w.dev == in.VMAC.Value {
@@ -341,7 +341,7 @@ func theirAddress(line string) string {
 	return addressText(p, w)
 }
 
-func garpDelay(in *Instance, g Global) int {
+func garpDelay(in *instance, g global) int {
 	d := pick(in.Garp.Delay, g.Garp.Delay)
 	switch {
 	case d.At != nil:
@@ -352,7 +352,7 @@ func garpDelay(in *Instance, g Global) int {
 	return 5
 }
 
-func peerTTL(s *Statement) string {
+func peerTTL(s *statement) string {
 	low, high := "0", "255"
 	for i, w := range s.Words[:len(s.Words)-1] {
 		switch w {

@@ -28,9 +28,9 @@ func (l Line) Mapped() bool {
 }
 
 // ledger keeps what became of each statement, so that none is forgotten.
-type ledger struct{ of map[*Statement][]Outcome }
+type ledger struct{ of map[*statement][]Outcome }
 
-func (l ledger) enter(s *Statement, o Outcome) {
+func (l ledger) enter(s *statement, o Outcome) {
 	if s == nil {
 		return // the setting is keepalived's default, which stands nowhere
 	}
@@ -41,19 +41,19 @@ func (l ledger) enter(s *Statement, o Outcome) {
 }
 
 // became says which key a statement is now.
-func (l ledger) became(s *Statement, key string) { l.enter(s, Outcome{Became: key}) }
+func (l ledger) became(s *statement, key string) { l.enter(s, Outcome{Became: key}) }
 
 // nothing says that a statement is not needed, and why.
-func (l ledger) nothing(s *Statement, why string) { l.enter(s, Outcome{Became: notNeeded + why}) }
+func (l ledger) nothing(s *statement, why string) { l.enter(s, Outcome{Became: notNeeded + why}) }
 
 // left says that a statement, or a part of it, is lost, why, and what to do.
-func (l ledger) left(s *Statement, format string, args ...any) {
+func (l ledger) left(s *statement, format string, args ...any) {
 	l.enter(s, Outcome{Left: fmt.Sprintf(format, args...)})
 }
 
 // all enters the same for a statement and everything in its block that has no
 // entry yet.
-func (l ledger) all(s *Statement, o Outcome) {
+func (l ledger) all(s *statement, o Outcome) {
 	if len(l.of[s]) == 0 {
 		l.enter(s, o)
 	}
@@ -63,7 +63,7 @@ func (l ledger) all(s *Statement, o Outcome) {
 }
 
 // settled reports whether there is an entry for a statement.
-func (l ledger) settled(s *Statement) bool { return len(l.of[s]) > 0 }
+func (l ledger) settled(s *statement) bool { return len(l.of[s]) > 0 }
 
 // unknown is what becomes of a statement that nobody asked about.
 const unknown = "no keyword of keepalived 2.2.7 in this place, which ignores it: misspelt, or of a later version; see whether it matters"
@@ -96,8 +96,8 @@ func (l ledger) linesOf(src *Source) []Line {
 	for _, n := range src.notes {
 		add(n.at, n.outcome)
 	}
-	var walk func(all []*Statement, depth int)
-	walk = func(all []*Statement, depth int) {
+	var walk func(all []*statement, depth int)
+	walk = func(all []*statement, depth int) {
 		for _, s := range all {
 			switch {
 			case l.settled(s):
@@ -112,7 +112,7 @@ func (l ledger) linesOf(src *Source) []Line {
 			walk(s.Block, depth+1)
 		}
 	}
-	walk(src.Statements, 0)
+	walk(src.statements, 0)
 	return inOrder(order, src.Files)
 }
 

@@ -16,141 +16,141 @@ func (s Secret) Reveal() string { return s.text }
 // Format hides the password from every verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "(hidden)") }
 
-// Setting is a value and the statement that sets it; At is nil where keepalived's
+// setting is a value and the statement that sets it; At is nil where keepalived's
 // default stands.
-type Setting[T any] struct {
+type setting[T any] struct {
 	Value T
-	At    *Statement
+	At    *statement
 }
 
-// Config is what keepalived would run with, as far as Leasehold has a use for it.
-type Config struct {
-	Global    Global
-	Scripts   []*Script
-	Processes []*Process
-	Instances []*Instance
-	Groups    []*Group
+// config is what keepalived would run with, as far as Leasehold has a use for it.
+type config struct {
+	Global    global
+	Scripts   []*script
+	Processes []*process
+	Instances []*instance
+	Groups    []*group
 }
 
-// Global is global_defs.
-type Global struct {
-	Version      Setting[int]
-	Strict       Setting[bool]
-	ChecksumV2   Setting[bool] // v3_checksum_as_v2, since 2.2.8
-	Group4       Setting[netip.Addr]
-	Group6       Setting[netip.Addr]
-	StartupDelay Setting[time.Duration]
-	Garp         Garp
-	MinGarp      Setting[bool]
-	Timers       Timers
-	ScriptUser   *Statement
-	Secure       *Statement // enable_script_security
-	router       []*Statement
+// global is global_defs.
+type global struct {
+	Version      setting[int]
+	Strict       setting[bool]
+	ChecksumV2   setting[bool] // v3_checksum_as_v2, since 2.2.8
+	Group4       setting[netip.Addr]
+	Group6       setting[netip.Addr]
+	StartupDelay setting[time.Duration]
+	Garp         garp
+	MinGarp      setting[bool]
+	Timers       timers
+	ScriptUser   *statement
+	Secure       *statement // enable_script_security
+	router       []*statement
 }
 
-// Garp is how a new master announces its addresses, in whole seconds.
-type Garp struct{ Delay, Repeat, Refresh, RefreshRepeat Setting[int] }
+// garp is how a new master announces its addresses, in whole seconds.
+type garp struct{ Delay, Repeat, Refresh, RefreshRepeat setting[int] }
 
-// Timers is how a router deviates from RFC 3768 and 5798.
-type Timers struct {
-	Down       Setting[int] // down_timer_adverts
-	NoAdvert   Setting[bool]
-	SendAdvert Setting[bool]
+// timers is how a router deviates from RFC 3768 and 5798.
+type timers struct {
+	Down       setting[int] // down_timer_adverts
+	NoAdvert   setting[bool]
+	SendAdvert setting[bool]
 }
 
-// Script is a vrrp_script.
-type Script struct {
+// script is a vrrp_script.
+type script struct {
 	Name       string
-	At         *Statement
-	Command    Setting[[]string]
-	Interval   Setting[int] // seconds
-	Timeout    Setting[int] // seconds; 0 is the interval
-	Weight     Setting[int]
+	At         *statement
+	Command    setting[[]string]
+	Interval   setting[int] // seconds
+	Timeout    setting[int] // seconds; 0 is the interval
+	Weight     setting[int]
 	Reverse    bool
-	Rise, Fall Setting[int]
-	InitFail   *Statement
-	User       *Statement
+	Rise, Fall setting[int]
+	InitFail   *statement
+	User       *statement
 }
 
-// Process is a vrrp_track_process.
-type Process struct {
+// process is a vrrp_track_process.
+type process struct {
 	Name    string
-	At      *Statement
-	Command Setting[[]string]
-	Weight  Setting[int]
+	At      *statement
+	Command setting[[]string]
+	Weight  setting[int]
 	Reverse bool
-	rest    []*Statement
+	rest    []*statement
 }
 
-// Track is one line of track_script or track_process.
-type Track struct {
-	At      *Statement
+// track is one line of track_script or track_process.
+type track struct {
+	At      *statement
 	Name    string
-	Weight  Setting[int] // At is nil where the script's own counts
+	Weight  setting[int] // At is nil where the script's own counts
 	Reverse bool
 }
 
-// Instance is a vrrp_instance.
-type Instance struct {
+// instance is a vrrp_instance.
+type instance struct {
 	Name         string
-	At           *Statement
-	Interface    Setting[string]
-	Master       Setting[bool]
-	RouterID     Setting[int]
-	Priority     Setting[int] // 0: not set
-	Interval     Setting[time.Duration]
-	Version      Setting[int] // 0: not set
-	NoPreempt    Setting[bool]
-	PreemptDelay Setting[time.Duration]
-	Auth         Auth
-	VIPs         []*Statement
-	Excluded     []*Statement
-	Unicast      Unicast
-	Group        Setting[netip.Addr] // mcast_dst_ip
-	VMAC         Setting[string]     // the name of its interface, may be empty
-	Strict       Setting[bool]
-	ChecksumV2   Setting[bool]
-	Garp         Garp
-	Timers       Timers
-	Tracks       Tracks
-	blocks       []*Statement // the heads of VIPs and Excluded
-	router       []*Statement // all that is about adverts, and nothing else
+	At           *statement
+	Interface    setting[string]
+	Master       setting[bool]
+	RouterID     setting[int]
+	Priority     setting[int] // 0: not set
+	Interval     setting[time.Duration]
+	Version      setting[int] // 0: not set
+	NoPreempt    setting[bool]
+	PreemptDelay setting[time.Duration]
+	Auth         auth
+	VIPs         []*statement
+	Excluded     []*statement
+	Unicast      unicast
+	Group        setting[netip.Addr] // mcast_dst_ip
+	VMAC         setting[string]     // the name of its interface, may be empty
+	Strict       setting[bool]
+	ChecksumV2   setting[bool]
+	Garp         garp
+	Timers       timers
+	Tracks       tracks
+	blocks       []*statement // the heads of VIPs and Excluded
+	router       []*statement // all that is about adverts, and nothing else
 }
 
-// Auth is the authentication block.
-type Auth struct {
-	At   *Statement
-	Type Setting[string] // PASS or AH
-	Pass Setting[Secret] // not cut
+// auth is the authentication block.
+type auth struct {
+	At   *statement
+	Type setting[string] // PASS or AH
+	Pass setting[Secret] // not cut
 }
 
-// Unicast is who is spoken to, and as whom.
-type Unicast struct {
-	Source Setting[netip.Addr] // mcast_src_ip as well
-	Peers  []Setting[netip.Addr]
-	TTL    Setting[int]
-	block  []*Statement
+// unicast is who is spoken to, and as whom.
+type unicast struct {
+	Source setting[netip.Addr] // mcast_src_ip as well
+	Peers  []setting[netip.Addr]
+	TTL    setting[int]
+	block  []*statement
 }
 
-// Tracks is what an instance, or a group, watches.
-type Tracks struct {
-	Scripts, Processes []Track
-	Interfaces         []Track
-	blocks             []*Statement
+// tracks is what an instance, or a group, watches.
+type tracks struct {
+	Scripts, Processes []track
+	Interfaces         []track
+	blocks             []*statement
 }
 
-// Group is a vrrp_sync_group.
-type Group struct {
+// group is a vrrp_sync_group.
+type group struct {
 	Name    string
-	At      *Statement
-	Members []*Statement // of the group block: names
-	Tracks  Tracks
-	block   *Statement
+	At      *statement
+	Members []*statement // of the group block: names
+	Tracks  tracks
+	block   *statement
 }
 
-// Family is 4 or 6: that of the first address (alloc_vrrp_vip in
+// family is 4 or 6: that of the first address (alloc_vrrp_vip in
 // vrrp/vrrp_data.c).
-func (in *Instance) Family() int {
+func (in *instance) family() int {
 	if len(in.VIPs) > 0 {
 		if p, ok := address(in.VIPs[0].keyword()); ok && p.Addr().Is6() {
 			return 6
@@ -159,9 +159,9 @@ func (in *Instance) Family() int {
 	return 4
 }
 
-// BasePriority is the priority with keepalived's default: 255 for state MASTER,
+// basePriority is the priority with keepalived's default: 255 for state MASTER,
 // else 100 (vrrp_complete_instance in vrrp/vrrp.c).
-func (in *Instance) BasePriority() int {
+func (in *instance) basePriority() int {
 	switch {
 	case in.Priority.Value != 0:
 		return in.Priority.Value

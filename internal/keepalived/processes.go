@@ -28,12 +28,12 @@ func looksFor(words []string) string {
 	return name
 }
 
-func (c *converter) processOfScript(sc *Script, s *service, name string) check {
+func (c *converter) processOfScript(sc *script, s *service, name string) check {
 	i := len(s.checks)
 	c.became(sc.At, s.key(fmt.Sprintf("checks[%d]", i)))
 	c.became(sc.Command.At, s.key(fmt.Sprintf("checks[%d].process.name", i)))
 	const atOnce = "the kernel reports the end of a process, at once"
-	for _, st := range []*Statement{sc.Interval.At, sc.Timeout.At, sc.Rise.At, sc.InitFail, sc.User} {
+	for _, st := range []*statement{sc.Interval.At, sc.Timeout.At, sc.Rise.At, sc.InitFail, sc.User} {
 		c.nothing(st, atOnce)
 	}
 	if sc.Fall.Value > 1 {
@@ -46,7 +46,7 @@ func (c *converter) processOfScript(sc *Script, s *service, name string) check {
 }
 
 // trackProcess adds the check of a process, and returns its weight.
-func (c *converter) trackProcess(t Track, s *service, done map[string]int) (weight int, ok bool) {
+func (c *converter) trackProcess(t track, s *service, done map[string]int) (weight int, ok bool) {
 	p := c.cfg.process(t.Name)
 	weight, from := p.Weight.Value, p.Weight.At
 	if t.Weight.At != nil {
@@ -86,7 +86,7 @@ func (c *converter) trackProcess(t Track, s *service, done map[string]int) (weig
 const maxComm = 15
 
 // ofProcess makes the check of a process, or says why there is none.
-func (c *converter) ofProcess(p *Process, s *service) (check, string) {
+func (c *converter) ofProcess(p *process, s *service) (check, string) {
 	if len(p.Command.Value) == 0 {
 		return check{}, "it names no process, and keepalived leaves it out"
 	}

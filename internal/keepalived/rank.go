@@ -10,7 +10,7 @@ const maxPriority = 254
 // has several.
 func (c *converter) rank(u unit, s *service) {
 	first := u.members[0]
-	s.priority = min(first.BasePriority(), maxPriority)
+	s.priority = min(first.basePriority(), maxPriority)
 	s.preempt = true
 	for _, in := range u.members {
 		c.priority(in, s)
@@ -22,9 +22,9 @@ func (c *converter) rank(u unit, s *service) {
 	c.hints.preempt = c.hints.preempt || s.preempt
 }
 
-func (c *converter) priority(in *Instance, s *service) {
+func (c *converter) priority(in *instance, s *service) {
 	key := s.key("priority")
-	if in.BasePriority() == 255 {
+	if in.basePriority() == 255 {
 		key += " (254, the highest there is)"
 	}
 	at := in.Priority.At
@@ -37,7 +37,7 @@ func (c *converter) priority(in *Instance, s *service) {
 	if at == nil {
 		return
 	}
-	if min(in.BasePriority(), maxPriority) != s.priority {
+	if min(in.basePriority(), maxPriority) != s.priority {
 		c.left(at, "a group is one service, with one priority: that of its first member (%d); see which is meant", s.priority)
 		return
 	}
@@ -45,7 +45,7 @@ func (c *converter) priority(in *Instance, s *service) {
 }
 
 // strict reports whether an instance is held to the RFC.
-func (c *converter) strict(in *Instance) bool {
+func (c *converter) strict(in *instance) bool {
 	if in.Strict.At != nil {
 		return in.Strict.Value
 	}
@@ -54,20 +54,20 @@ func (c *converter) strict(in *Instance) bool {
 
 // startsAsMaster is what keepalived makes of state and priority
 // (vrrp_complete_instance in vrrp/vrrp.c).
-func (in *Instance) startsAsMaster(strict bool) bool {
+func (in *instance) startsAsMaster(strict bool) bool {
 	if strict || in.Master.At == nil {
-		return in.BasePriority() == 255
+		return in.basePriority() == 255
 	}
 	return in.Master.Value
 }
 
 // preempts reports whether keepalived takes the addresses from a lower priority: it
 // forgets nopreempt where it begins as master.
-func (in *Instance) preempts(strict bool) bool {
-	return !in.NoPreempt.Value || in.startsAsMaster(strict) || in.BasePriority() == 255
+func (in *instance) preempts(strict bool) bool {
+	return !in.NoPreempt.Value || in.startsAsMaster(strict) || in.basePriority() == 255
 }
 
-func (c *converter) preemption(in *Instance, s *service) {
+func (c *converter) preemption(in *instance, s *service) {
 	strict := c.strict(in)
 	switch {
 	case in.NoPreempt.At == nil:
@@ -106,9 +106,9 @@ const (
 )
 
 // announce makes the schedule of gratuitous ARP.
-func (c *converter) announce(in *Instance, s *service) {
+func (c *converter) announce(in *instance, s *service) {
 	g := c.cfg.Global
-	own := func(a, b Setting[int]) Setting[int] {
+	own := func(a, b setting[int]) setting[int] {
 		if a.At != nil {
 			return a
 		}
@@ -141,7 +141,7 @@ func (c *converter) announce(in *Instance, s *service) {
 	default:
 		c.nothing(refresh.At, announced)
 	}
-	for _, n := range []Setting[int]{own(in.Garp.Repeat, g.Garp.Repeat), own(in.Garp.RefreshRepeat, g.Garp.RefreshRepeat)} {
+	for _, n := range []setting[int]{own(in.Garp.Repeat, g.Garp.Repeat), own(in.Garp.RefreshRepeat, g.Garp.RefreshRepeat)} {
 		if n.At != nil {
 			c.nothing(n.At, announced)
 		}
@@ -149,8 +149,8 @@ func (c *converter) announce(in *Instance, s *service) {
 }
 
 // announceToo settles the schedule of the other members of a group.
-func (c *converter) announceToo(in, first *Instance, s *service) {
-	for _, pair := range [][2]Setting[int]{
+func (c *converter) announceToo(in, first *instance, s *service) {
+	for _, pair := range [][2]setting[int]{
 		{in.Garp.Delay, first.Garp.Delay}, {in.Garp.Refresh, first.Garp.Refresh},
 		{in.Garp.Repeat, first.Garp.Repeat}, {in.Garp.RefreshRepeat, first.Garp.RefreshRepeat},
 	} {

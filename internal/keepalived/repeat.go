@@ -131,10 +131,10 @@ func list(text string) (rep *repeat, why string) {
 		return nil, form
 	}
 	rep = &repeat{}
-	rep.vars, text, ok = group(text)
+	rep.vars, text, ok = wordGroup(text)
 	for ok && strings.HasPrefix(text, ",") {
 		var set []string
-		if set, text, ok = group(text[1:]); len(set) > len(rep.vars) {
+		if set, text, ok = wordGroup(text[1:]); len(set) > len(rep.vars) {
 			return nil, "has more values than variables in one of its groups"
 		}
 		for len(set) < len(rep.vars) {
@@ -149,8 +149,8 @@ func list(text string) (rep *repeat, why string) {
 	return rep, ""
 }
 
-// group reads one word, or several in braces, and returns what follows.
-func group(text string) (words []string, rest string, ok bool) {
+// wordGroup reads one word, or several in braces, and returns what follows.
+func wordGroup(text string) (words []string, rest string, ok bool) {
 	text = strings.TrimLeft(text, blank)
 	inner, braced := strings.CutPrefix(text, "{")
 	for {

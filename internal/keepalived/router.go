@@ -48,7 +48,7 @@ func (c *converter) router(u unit, s *service) {
 const noVMAC = "the addresses come with the host's own MAC address, and clients follow by gratuitous ARP, at once; see that no switch or firewall is bound to the virtual MAC address"
 
 // settle says that nothing is lost by a statement about adverts.
-func (c *converter) settle(s *Statement, why string) {
+func (c *converter) settle(s *statement, why string) {
 	if !c.settled(s) && s.keyword() != "use_vmac" {
 		c.nothing(s, why)
 	}
@@ -56,7 +56,7 @@ func (c *converter) settle(s *Statement, why string) {
 
 // isStrict settles vrrp_strict and strict_mode, which say something about the
 // addresses too.
-func (c *converter) isStrict(s *Statement, in *Instance) bool {
+func (c *converter) isStrict(s *statement, in *instance) bool {
 	g := c.cfg.Global.Strict
 	if s != in.Strict.At && s != g.At {
 		return false
@@ -78,9 +78,9 @@ func (c *converter) leaveRouters(u unit, why string) {
 }
 
 // section makes the vrrp section of a service.
-func (c *converter) section(in *Instance, s *service) {
+func (c *converter) section(in *instance, s *service) {
 	add := func(key, value string) { s.router = append(s.router, entry{key, value}) }
-	took := func(at *Statement, key string) {
+	took := func(at *statement, key string) {
 		if at != nil {
 			c.became(at, s.key("vrrp."+key))
 		}
@@ -95,7 +95,7 @@ func (c *converter) section(in *Instance, s *service) {
 	}
 	add("advert_interval", c.interval(in, version).String())
 	took(in.Interval.At, "advert_interval")
-	add("priority", strconv.Itoa(in.BasePriority()))
+	add("priority", strconv.Itoa(in.basePriority()))
 	took(in.Priority.At, "priority")
 	strict := c.strict(in)
 	if !in.preempts(strict) {
@@ -123,11 +123,11 @@ func (c *converter) section(in *Instance, s *service) {
 }
 
 // version is 3 for IPv6, whatever else is said.
-func (c *converter) version(in *Instance, s *service) int {
+func (c *converter) version(in *instance, s *service) int {
 	g := c.cfg.Global.Version
 	own, version := in.Version, 2
 	switch {
-	case in.Family() == 6:
+	case in.family() == 6:
 		version = 3
 	case own.At != nil:
 		version = own.Value
@@ -147,7 +147,7 @@ func (c *converter) version(in *Instance, s *service) int {
 
 // interval rounds as keepalived does: version 2 has whole seconds, version 3
 // hundredths, at most 40.95 s (RFC 9568 section 5.2.7).
-func (c *converter) interval(in *Instance, version int) time.Duration {
+func (c *converter) interval(in *instance, version int) time.Duration {
 	d := in.Interval.Value
 	if version == 2 {
 		return max(time.Duration(math.Round(d.Seconds()))*time.Second, time.Second)
@@ -163,7 +163,7 @@ func (c *converter) interval(in *Instance, version int) time.Duration {
 const maxPass = 8
 
 // password makes the auth part, and takes the password out of sight.
-func (c *converter) password(in *Instance, s *service, version int, strict bool, add func(string, string)) {
+func (c *converter) password(in *instance, s *service, version int, strict bool, add func(string, string)) {
 	a := in.Auth
 	if a.At == nil {
 		return

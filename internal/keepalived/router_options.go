@@ -8,9 +8,9 @@ import (
 )
 
 // targets makes unicast or multicast.
-func (c *converter) targets(in *Instance, s *service, add func(string, string)) {
-	peers := slices.DeleteFunc(slices.Clone(in.Unicast.Peers), func(p Setting[netip.Addr]) bool {
-		other := p.Value.Is6() != (in.Family() == 6)
+func (c *converter) targets(in *instance, s *service, add func(string, string)) {
+	peers := slices.DeleteFunc(slices.Clone(in.Unicast.Peers), func(p setting[netip.Addr]) bool {
+		other := p.Value.Is6() != (in.family() == 6)
 		if other {
 			c.left(p.At, "is of another family than the first address, and keepalived ignores it; take it out")
 		}
@@ -53,21 +53,21 @@ func (c *converter) targets(in *Instance, s *service, add func(string, string)) 
 }
 
 // group is where multicast adverts go, unless it is the usual one.
-func (c *converter) group(in *Instance) Setting[netip.Addr] {
+func (c *converter) group(in *instance) setting[netip.Addr] {
 	switch {
 	case in.Group.At != nil:
 		return in.Group
-	case in.Family() == 6:
+	case in.family() == 6:
 		return c.cfg.Global.Group6
 	}
 	return c.cfg.Global.Group4
 }
 
 // deviations makes what differs from the RFC's timers and checksum.
-func (c *converter) deviations(in *Instance, s *service, version int, strict bool, add func(string, string)) {
+func (c *converter) deviations(in *instance, s *service, version int, strict bool, add func(string, string)) {
 	g := c.cfg.Global
 	if sum := pick(in.ChecksumV2, g.ChecksumV2); sum.At != nil {
-		if sum.Value && version == 3 && in.Family() == 4 {
+		if sum.Value && version == 3 && in.family() == 4 {
 			add("checksum", "rfc9568")
 		}
 		c.became(sum.At, s.key("vrrp.checksum"))
@@ -100,7 +100,7 @@ func (c *converter) deviations(in *Instance, s *service, version int, strict boo
 }
 
 // pick returns the instance's own setting, or the global one.
-func pick[T any](own, global Setting[T]) Setting[T] {
+func pick[T any](own, global setting[T]) setting[T] {
 	if own.At != nil {
 		return own
 	}
@@ -108,7 +108,7 @@ func pick[T any](own, global Setting[T]) Setting[T] {
 }
 
 // other settles what has no key of its own.
-func (c *converter) other(s *Statement) {
+func (c *converter) other(s *statement) {
 	if c.settled(s) {
 		return
 	}

@@ -183,6 +183,9 @@ func toldWrong(text string, told []int) string {
 		_, found := slices.BinarySearch(want, n)
 		return strings.HasSuffix(strings.TrimRight(lines[n-1], "\r"), `\`) && !found
 	})
+	if slices.Equal(want, got) {
+		return ""
+	}
 	return cmp.Diff(want, got)
 }
 

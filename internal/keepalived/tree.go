@@ -10,11 +10,11 @@ const (
 	maxDepth      = 16 // of blocks inside one another; keepalived's own have four
 )
 
-// Statement is one line as keepalived takes it, with the block that follows.
-type Statement struct {
+// statement is one line as keepalived takes it, with the block that follows.
+type statement struct {
 	Pos   Pos
 	Words []string
-	Block []*Statement
+	Block []*statement
 
 	text  string // all of it, for what has its own idea of words
 	block bool   // there is one, which may be empty
@@ -25,7 +25,7 @@ type Statement struct {
 type Source struct {
 	Files      []string // in the order of reading; the first is the one named
 	ID         string   // what @conditions are compared with
-	Statements []*Statement
+	statements []*statement
 
 	path  string // absolute, of the first file
 	name  string // the same as the caller wrote it
@@ -61,8 +61,8 @@ func read(fs files, file, id string) (*Source, error) {
 
 // build makes blocks of the lines.
 func (src *Source) build(r *reader) error {
-	var open []*Statement
-	var last *Statement // what a { would belong to
+	var open []*statement
+	var last *statement // what a { would belong to
 	for count := 0; ; {
 		l, ok, err := r.next()
 		if err != nil {
@@ -85,13 +85,13 @@ func (src *Source) build(r *reader) error {
 		case l.text == "}":
 			open, last = open[:len(open)-1], nil
 		default:
-			if last, err = statement(l); err != nil {
+			if last, err = newStatement(l); err != nil {
 				return err
 			}
 			if count++; count > maxStatements {
 				return errorAt(l.at, "more than %d statements: that is not a configuration for one host", maxStatements)
 			}
-			to := &src.Statements
+			to := &src.statements
 			if len(open) > 0 {
 				to = &open[len(open)-1].Block
 			}
@@ -100,7 +100,7 @@ func (src *Source) build(r *reader) error {
 	}
 }
 
-func statement(l line) (*Statement, error) {
+func newStatement(l line) (*statement, error) {
 	words, ok := split(l.text)
 	if !ok {
 		return nil, errorAt(l.at, `a " is opened and not closed before the end of the line or a brace: what belongs to it cannot be known; close it`)
@@ -108,7 +108,7 @@ func statement(l line) (*Statement, error) {
 	if len(words) == 0 {
 		words = []string{l.text}
 	}
-	return &Statement{Pos: l.at, Words: words, text: l.text, drawn: l.drawn}, nil
+	return &statement{Pos: l.at, Words: words, text: l.text, drawn: l.drawn}, nil
 }
 
 // saw notes a line that says something.
@@ -143,10 +143,10 @@ func (src *Source) shown(path string) string {
 }
 
 // keyword is the first word.
-func (s *Statement) keyword() string { return s.Words[0] }
+func (s *statement) keyword() string { return s.Words[0] }
 
 // arg returns the word after the keyword; empty when there is none.
-func (s *Statement) arg() string {
+func (s *statement) arg() string {
 	if len(s.Words) < 2 {
 		return ""
 	}
