@@ -21,9 +21,6 @@ func (c *converter) addresses(in *instance, s *service) {
 	for _, a := range in.Excluded {
 		c.vip(in, a, s)
 	}
-	if at := in.Interface.At; at != nil {
-		c.became(at, s.key("vips")+" (dev)")
-	}
 }
 
 // words are the parts of one address as keepalived knows them; alloc_ipaddress in

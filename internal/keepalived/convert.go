@@ -218,6 +218,7 @@ func (c *converter) heads(u unit, s *service) {
 	}
 	for _, in := range u.members {
 		c.became(in.At, "services."+s.name)
+		c.became(in.Interface.At, s.key("vips")+" (dev)")
 		for _, b := range slices.Concat(in.blocks, in.Tracks.blocks) {
 			c.became(b, heading)
 		}

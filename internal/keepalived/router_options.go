@@ -69,8 +69,10 @@ func (c *converter) deviations(in *instance, s *service, version int, strict boo
 	if sum := pick(in.ChecksumV2, g.ChecksumV2); sum.At != nil {
 		if sum.Value && version == 3 && in.family() == 4 {
 			add("checksum", "rfc9568")
+			c.became(sum.At, s.key("vrrp.checksum"))
+		} else {
+			c.nothing(sum.At, "there is one form of checksum only, or it is the default")
 		}
-		c.became(sum.At, s.key("vrrp.checksum"))
 	}
 	if down := pick(in.Timers.Down, g.Timers.Down); down.At != nil && !strict {
 		add("down_timer_adverts", strconv.Itoa(down.Value))

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -143,7 +145,7 @@ func directives(text string) []int {
 		quoted, said := false, false
 		for j := 0; j < len(line); j++ {
 			c := line[j]
-			if c == '\\' && j+1 < len(strings.TrimRight(line, "\r")) {
+			if c == '\\' && j+1 < len(strings.TrimRight(line, " \t\r")) {
 				said = true
 				j++
 				continue
@@ -232,4 +234,62 @@ func TestPasswordsAreNotShown(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Every key that a line is said to have become is in the configuration.
+func TestWhatBecameIsThere(t *testing.T) {
+	for _, name := range sampleNames(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, keep := range []bool{false, true} {
+				allThere(t, Convert(readSample(t, name), Options{KeepVRRP: keep}))
+			}
+		})
+	}
+}
+
+func allThere(t *testing.T, res *Result) {
+	t.Helper()
+	var made any
+	if err := yaml.Unmarshal(res.YAML, &made); err != nil {
+		t.Fatalf("%v\n%s", err, res.YAML)
+	}
+	for _, l := range res.Lines {
+		for _, o := range l.Outcomes {
+			if strings.HasPrefix(o.Became, "services.") && !there(made, o.Became) {
+				t.Errorf("%s: %s became %s, and that is not in\n%s", l.Pos, o.Keyword, o.Became, res.YAML)
+			}
+		}
+	}
+}
+
+// there walks a path such as services.a.checks[0].exec.command, with perhaps a
+// remark behind it. The name of a service may have dots in it.
+func there(made any, path string) bool {
+	path, _, _ = strings.Cut(strings.TrimPrefix(path, "services."), " ")
+	top, _ := made.(map[string]any)
+	services, _ := top["services"].(map[string]any)
+	for name, service := range services {
+		if rest, ok := strings.CutPrefix(path+".", name+"."); ok && walk(service, strings.TrimSuffix(rest, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+func walk(made any, path string) bool {
+	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		switch m := made.(type) {
+		case []any:
+			n, err := strconv.Atoi(part)
+			if err != nil || n >= len(m) {
+				return false
+			}
+			made = m[n]
+		case map[string]any:
+			made = m[part]
+		default:
+			return false
+		}
+	}
+	return made != nil
 }
