@@ -134,6 +134,7 @@ func (c *converter) ofScript(sc *script, s *service) (check, string) {
 	}
 	c.hints.execs = true
 	c.hints.mysql = c.hints.mysql || namesMySQL(strings.Join(words, " "))
+	c.hints.password = c.hints.password || namesMySQL(words[0]) && slices.ContainsFunc(words, hasPassword)
 	return ch, ""
 }
 
@@ -174,6 +175,12 @@ func cannotRun(words []string) string {
 func unprintable(w string) bool {
 	return strings.TrimSpace(w) != w || w == "" || !utf8.ValidString(w) ||
 		strings.ContainsFunc(w, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// hasPassword knows the options of the mysql programs, which take a password only
+// without a blank before it.
+func hasPassword(word string) bool {
+	return strings.HasPrefix(word, "--password=") || strings.HasPrefix(word, "-p") && len(word) > 2
 }
 
 func namesMySQL(text string) bool {

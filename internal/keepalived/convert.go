@@ -76,7 +76,7 @@ type converter struct {
 }
 
 // hints is what the notes go by.
-type hints struct{ preempt, execs, mysql, unchecked, renamed bool }
+type hints struct{ preempt, execs, mysql, password, unchecked, renamed bool }
 
 // Convert says in Leasehold's words what a configuration of keepalived says. It
 // never fails: what cannot be said is told line by line.
@@ -281,6 +281,9 @@ func (c *converter) notes(services []*service) []string {
 	}
 	if c.hints.mysql {
 		notes = append(notes, "for mysqld there are checks that need no program, process and mysql: see docs/reference.md")
+	}
+	if c.hints.password {
+		notes = append(notes, "the command of a check seems to have a password in it, which everybody on the host sees in the process list: put it into an option file for root and leasehold, and name that instead (--defaults-extra-file=FILE)")
 	}
 	for _, f := range c.secrets {
 		if c.opt.SecretsDir == "" {

@@ -234,6 +234,19 @@ func TestLoosePasswordIsHidden(t *testing.T) {
 	}
 }
 
+// A password in a command cannot be kept out of the configuration, and is told of.
+func TestPasswordInCommand(t *testing.T) {
+	for command, want := range map[string]bool{
+		"/usr/bin/mysql -uroot -ps3cr3t -e 'select 1'": true, "/usr/bin/mysqladmin --password=s3cr3t ping": true,
+		"/usr/bin/mysql -p -e 'select 1'": false, "/usr/bin/mysql --defaults-file=/etc/mysql/debian.cnf -P 3306": false,
+	} {
+		res := convert(t, "vrrp_script s {\n script \""+command+"\"\n}\n"+anInstance("i", "7", "track_script {\n s\n }"), Options{})
+		if notes := strings.Join(res.Notes, "\n"); strings.Contains(notes, "have a password in it") != want || strings.Contains(notes+fmt.Sprint(res.Lines), "s3cr3t") {
+			t.Errorf("%s: %s", command, notes)
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for line, want := range map[string]string{
 		"10.20.8.188":                          "10.20.8.188/32 dev eth0",

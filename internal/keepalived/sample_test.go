@@ -183,7 +183,7 @@ func toldWrong(text string, told []int) string {
 	lines, want := strings.Split(text, "\n"), directives(text)
 	got := slices.DeleteFunc(slices.Clone(told), func(n int) bool {
 		_, found := slices.BinarySearch(want, n)
-		return strings.HasSuffix(strings.TrimRight(lines[n-1], "\r"), `\`) && !found
+		return strings.HasSuffix(strings.TrimRight(lines[n-1], " \t\r"), `\`) && !found
 	})
 	if slices.Equal(want, got) {
 		return ""
