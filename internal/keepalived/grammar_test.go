@@ -132,6 +132,7 @@ func TestRead(t *testing.T) {
 		"a block":                       {"a {\n b 1\n c {\n d\n }\n}\n e", "a(b_1 c(d)) e"},
 		"a block on one line":           {"a { b 1 }", "a(b_1)"},
 		"a block on the next line":      {"a\n# c\n{\nb\n}", "a(b)"},
+		"white space of other kinds":    {"a\n \f \n\r {\n\v\n}", "a()"},
 		"an empty block":                {"a { }", "a()"},
 		"blocks behind one another":     {"a { b } c { d } }"[:15], "a(b) c(d)"},
 		"carriage returns":              {"a {\r\n b\r\n}\r\n", "a(b)"},

@@ -167,7 +167,7 @@ func (r *reader) clean(l *line) error {
 		return errorAt(l.at, `a " is opened and not closed on this line: what belongs to it cannot be known; close it`)
 	}
 	l.text = text
-	if strings.Trim(text, blank+`{}\`) != "" {
+	if strings.Trim(text, whiteSpace+`{}\`) != "" {
 		r.src.saw(l.at)
 	}
 	return nil

@@ -156,7 +156,7 @@ func directives(text string) []int {
 			if !quoted && (c == '#' || c == '!') {
 				break
 			}
-			said = said || !strings.ContainsRune(" \t\r{}\\", rune(c))
+			said = said || !strings.ContainsRune(whiteSpace+"{}\\", rune(c))
 		}
 		if said {
 			lines = append(lines, i+1)

@@ -84,6 +84,7 @@ func (src *Source) build(r *reader) error {
 			return errorAt(l.at, "a } that closes nothing: what belongs to which block cannot be known; take it out, or write the { that it belongs to")
 		case l.text == "}":
 			open, last = open[:len(open)-1], nil
+		case strings.Trim(l.text, whiteSpace) == "": // a form feed, say
 		default:
 			if last, err = newStatement(l); err != nil {
 				return err
@@ -104,9 +105,6 @@ func newStatement(l line) (*statement, error) {
 	words, ok := split(l.text)
 	if !ok {
 		return nil, errorAt(l.at, `a " is opened and not closed before the end of the line or a brace: what belongs to it cannot be known; close it`)
-	}
-	if len(words) == 0 {
-		words = []string{l.text}
 	}
 	return &statement{Pos: l.at, Words: words, text: l.text, drawn: l.drawn}, nil
 }

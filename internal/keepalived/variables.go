@@ -142,7 +142,7 @@ func (r *reader) collect(l line) {
 	if text != "" {
 		v.lines = append(v.lines, line{text, l.at, l.drawn})
 	}
-	if strings.Trim(text, blank+`{}`) != "" {
+	if strings.Trim(text, whiteSpace+`{}`) != "" {
 		r.src.took(l.at, "$"+v.name, "a line of the variable $"+v.name)
 	}
 	if !more {
