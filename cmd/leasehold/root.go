@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes. The status command has more of its own, see verdict.
+// Exit codes. The status command has more of its own, see verdict, and import one.
 const (
 	exitFine    = 0
 	exitRuntime = 1
@@ -101,7 +101,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.etcdCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.memberCommand(), a.doctorCommand(),
-		a.certsCommand(), a.versionCommand(),
+		a.certsCommand(), a.importCommand(), a.versionCommand(),
 	)
 	return root
 }
