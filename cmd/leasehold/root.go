@@ -101,7 +101,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.etcdCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.doctorCommand(), a.certsCommand(),
-		a.versionCommand(),
+		a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }
