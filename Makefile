@@ -21,9 +21,9 @@ FIRST    ?= 1
 
 # Packages whose tests boot machines and measure times. They run one after the
 # other, after the rest, so that they do not steal the CPU from each other.
-TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/chaos|internal/sdlab)(/|$$)
+TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/chaos|internal/demo|internal/sdlab)(/|$$)
 
-DEMO_CMD  ?= $(GO) run ./internal/cases/demo
+DEMO_CMD  ?= bin/leasehold demo
 CASES_CMD ?= $(GO) test ./internal/cases -run '^TestCases$$' -v -count=1 -timeout 20m
 
 # Each world has one goroutine, and the detector makes it ten times slower: run
@@ -63,7 +63,7 @@ cases: setup build ## the operator's cases as one table, with what was measured
 	$(CASES_CMD)
 
 .PHONY: demo
-demo: setup build ## two nodes, an etcd and a VIP that moves, on this machine
+demo: setup build ## two MySQL hosts, a witness and a VIP that moves, live on this machine
 	$(DEMO_CMD)
 
 .PHONY: sim

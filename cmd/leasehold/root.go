@@ -101,7 +101,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.etcdCommand(), a.checkCommand(), a.statusCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.switchoverCommand(), a.historyCommand(), a.releaseCommand(), a.memberCommand(), a.doctorCommand(),
-		a.certsCommand(), a.importCommand(), a.versionCommand(),
+		a.certsCommand(), a.importCommand(), a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }
