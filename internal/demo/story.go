@@ -100,7 +100,7 @@ func (s *scene) perform(ctx context.Context, what *step) row {
 			return r
 		}
 	}
-	from := time.Now()
+	from := time.Now().Add(-onTheWay) // a probe that the fault meets on its way is the fault's
 	r.err = what.run(ctx, s)
 	to := time.Now()
 	r.err = errors.Join(r.err, lab.Pass(ctx, onTheWay))
