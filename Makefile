@@ -98,7 +98,7 @@ embedded: setup ## hosts lost and stopped that run etcd's members besides, and w
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@$(GO) list -f '{{.ImportPath}}' ./... | while read -r pkg; do \
 		$(GO) test -list '^Fuzz' "$$pkg" | { grep '^Fuzz' || true; } | while read -r f; do \
-			echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+			echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$pkg"; \
 		done; done
 
 .PHONY: lint

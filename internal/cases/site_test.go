@@ -32,6 +32,7 @@ func binary(t *testing.T) string {
 // TestCases is the operators' table: every row, on one site, one after the other.
 // ETCD=embedded has Leasehold's own members instead of Debian's etcd.
 func TestCases(t *testing.T) {
+	t.Parallel() // with TestCasesEmbedded, on networks of their own: both mostly wait
 	if os.Getenv("ETCD") == "embedded" {
 		runCases(t, embedded(), All())
 		return
@@ -41,7 +42,10 @@ func TestCases(t *testing.T) {
 
 // TestCasesEmbedded is the same table where Leasehold runs the members of etcd
 // itself, on both MySQL hosts and a witness.
-func TestCasesEmbedded(t *testing.T) { runCases(t, embedded(), All()) }
+func TestCasesEmbedded(t *testing.T) {
+	t.Parallel()
+	runCases(t, embedded(), All())
+}
 
 // embedded has the default ttl of a configuration with a member.
 func embedded() Options { return Options{Embedded: true, TTL: 2 * time.Second} }

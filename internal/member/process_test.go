@@ -258,9 +258,10 @@ func TestDataGone(t *testing.T) {
 		}
 	}
 	c.until("c", Waiting, "leasehold member add c")
-	if _, err := cli.MemberAdd(t.Context(), []string{conf.peerURL(conf.own())}); err != nil {
-		t.Fatal(err)
-	}
+	c.wait("the others to take a new member", func() bool { // not in their first seconds: etcd's HealthInterval
+		_, err := cli.MemberAdd(t.Context(), []string{conf.peerURL(conf.own())})
+		return err == nil
+	})
 	c.until("c", Running, "")
 	c.put("c", "k", "w")
 }
@@ -506,7 +507,7 @@ func TestSupervisor(t *testing.T) {
 
 	c.start("a") // by somebody else
 	there := c.until("a", Running, "")
-	stop = run()
+	stop = run() // and at once told to end
 	ended := make(chan struct{})
 	go func() { _ = c.procs["a"].Wait(); close(ended) }() // ended by the supervisor, not by its child
 	stop()

@@ -45,7 +45,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return s.end() // one that was not found yet: of the process before, which was replaced in place
 		case <-pause.C:
 		}
 		p, err := s.find()
@@ -65,6 +65,15 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		s.Log.Warn("member has ended, started again", "pid", p.pid, "status", p.status, "after", restartAfter)
 		pause.Reset(restartAfter)
 	}
+}
+
+// end stops a member that runs although nobody here has started or found it.
+func (s *Supervisor) end() error {
+	p, err := s.find()
+	if p == nil || err != nil {
+		return err
+	}
+	return s.stop(p)
 }
 
 // running is the process of a member; fd is what it is known by, also when its
