@@ -290,7 +290,8 @@ func TestLeaseEndsInTheMomentOfTheTakeOver(t *testing.T) {
 		w.etcd.leases[h.core.lease] += simTTL
 		w.until(5*time.Second, "a take-over on its way", func() bool { return other.core.flying[KindTake] > 0 })
 		w.etcd.revoke(h.core.lease)
-		took := w.until(5*time.Second, "a successor", func() bool { return w.holder() == other }); if took > 200*time.Millisecond {
+		took := w.until(5*time.Second, "a successor", func() bool { return w.holder() == other })
+		if took > 200*time.Millisecond {
 			t.Errorf("seed %d: took %v from the moment that the tenure was over", seed, took)
 		}
 	}
