@@ -79,10 +79,12 @@ func TestNodesWithMembers(t *testing.T) {
 	stays := func(t *testing.T, do func() error) {
 		t.Helper()
 		from := time.Now()
-		if err := errors.Join(do(), n.obs.Prober.Watch(t.Context(), time.Second)); err != nil {
+		err := errors.Join(do(), n.obs.Prober.Watch(t.Context(), time.Second))
+		to := time.Now()
+		if err := errors.Join(err, n.obs.Prober.Watch(t.Context(), 100*time.Millisecond)); err != nil { // for what is on its way
 			t.Fatal(err)
 		}
-		if r := n.obs.Report(from, time.Now()); r.Path() != lab.A || r.Lost > 0 {
+		if r := n.obs.Report(from, to); r.Path() != lab.A || r.Lost > 0 {
 			t.Errorf("%v, want a and no probe lost\n%s", r, n.daemons[lab.A].Tail(20))
 		}
 	}

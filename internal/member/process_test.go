@@ -194,6 +194,7 @@ func (c *cluster) put(name, key, value string) {
 // The first start, in whatever order: alone a member waits, with a majority it
 // starts, and the last one finds them. A restart needs nobody.
 func TestFirstStart(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("b")
 	c.until("b", Waiting, "2 of 3 members have to be there; missing: a (connection refused)")
@@ -222,6 +223,7 @@ func TestFirstStart(t *testing.T) {
 // A member whose data are gone, with and without the record of them, is refused
 // with what to do, whether it can ask anybody or not. Nothing is destroyed by that.
 func TestDataGone(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	for _, p := range c.peers {
 		c.start(p.Name)
@@ -268,6 +270,7 @@ func TestDataGone(t *testing.T) {
 
 // A node that lost its disk and can reach nobody must not begin a cluster anew.
 func TestNewDiskAlone(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("a")
 	c.until("a", Waiting, "2 of 3 members")
@@ -278,6 +281,7 @@ func TestNewDiskAlone(t *testing.T) {
 
 // Damaged data are found before etcd panics on them, and are left as they are.
 func TestDamaged(t *testing.T) {
+	t.Parallel()
 	log := func(dir string) string {
 		files, _ := filepath.Glob(filepath.Join(walDir(dir), "*.wal"))
 		return files[0]
@@ -289,9 +293,9 @@ func TestDamaged(t *testing.T) {
 		says string
 	}{
 		"database":                   {dbFile, 0, strings.Repeat("garbage ", 2048), "are damaged (database"},
-		"log":                        {log, 200, strings.Repeat("garbage ", 2048), "and the log ends at"},
+		"log":                        {log, 200, strings.Repeat("garbage ", 2048), "are damaged ("},
 		"one bit in the log":         {log, 300, "x", "are damaged (log"},
-		"log cut, as if it was torn": {log, 400, strings.Repeat("\x00", 4096), "and the log ends at"},
+		"log cut, as if it was torn": {log, 400, strings.Repeat("\x00", 4096), "are damaged ("},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, "a")
@@ -328,6 +332,26 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// A log that was cut is shorter than what its database has taken in.
+func TestDatabaseAheadOfItsLog(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a")
+	c.start("a")
+	c.put("a", "k", "v")
+	c.kill("a", syscall.SIGTERM)
+	dir := c.config("a").Dir
+	id, err := readIdentity(dir)
+	if err != nil || id.last < 2 {
+		t.Fatalf("got %+v, %v", id, err)
+	}
+	if err := checkDB(dir, id.last); err != nil {
+		t.Errorf("good data: %v", err)
+	}
+	if err := checkDB(dir, 1); err == nil || !strings.Contains(err.Error(), "and the log ends at 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // What is wrong with the host or its configuration is said before anything starts.
 func TestRefusedHere(t *testing.T) {
 	c := newCluster(t, "a")
@@ -356,6 +380,7 @@ func TestRefusedHere(t *testing.T) {
 
 // The members' lists differ between two nodes that start for the first time.
 func TestListsDiffer(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("a")
 	c.start("b", func(conf *Config) { conf.Peers = conf.Peers[:2] })
@@ -365,6 +390,7 @@ func TestListsDiffer(t *testing.T) {
 
 // Data of another cluster, and of another node, are not taken.
 func TestForeignData(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	for _, p := range c.peers {
 		c.start(p.Name)
@@ -388,6 +414,7 @@ func TestForeignData(t *testing.T) {
 // A database that has reached its quota is compacted, and takes writes again
 // without anybody's help.
 func TestQuotaMended(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a")
 	c.start("a", func(conf *Config) { conf.Quota = 2 << 20 })
 	c.until("a", Running, "")
@@ -413,6 +440,7 @@ func TestQuotaMended(t *testing.T) {
 // With certificates members know each other by them: clients and members of another
 // CA stay outside, at the start and after it.
 func TestCertificates(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	tls := func(dir string) func(*Config) {
 		var nodes []certs.Node
