@@ -53,11 +53,13 @@ func embedded() Options { return Options{Embedded: true, TTL: 2 * time.Second} }
 // TestCasesWithoutFence are the rows in which the kernel may have to end the
 // tenure, where lifetimes of whole seconds are all that it has.
 func TestCasesWithoutFence(t *testing.T) {
+	t.Parallel()
 	runCases(t, Options{Fence: vip.FenceOff.String()}, pick("N1", "D1", "D5", "P2 VIP deleted", "P3 pause 1h, daemon"))
 }
 
 // TestCasesBriefTTL are those, and the fence's, at a ttl that only a fence allows.
 func TestCasesBriefTTL(t *testing.T) {
+	t.Parallel()
 	runCases(t, Options{TTL: time.Second},
 		pick("N1", "D1", "D5", "M1 holder's mysqld killed", "P2 VIP deleted", "P3 pause 1h, daemon", "P3 the pause ends", "F"))
 }
