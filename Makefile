@@ -55,7 +55,7 @@ test: setup build vet ## everything CI asks: build, vet, gofmt, every test under
 	@rc=0; all=$$($(GO) list ./...); \
 	$(GO) test $(RACE) -shuffle=on -timeout 6m $(TESTFLAGS) $$(grep -vE '$(TIMED)|$(SINGLE)' <<<"$$all") || rc=1; \
 	$(GO) test -shuffle=on -timeout 6m $(TESTFLAGS) $$(grep -E '$(SINGLE)' <<<"$$all") || rc=1; \
-	$(GO) test $(RACE) -shuffle=on -timeout 8m -p 1 $(TESTFLAGS) $$(grep -E '$(TIMED)' <<<"$$all") || rc=1; \
+	$(GO) test $(RACE) -shuffle=on -timeout 20m -p 1 $(TESTFLAGS) $$(grep -E '$(TIMED)' <<<"$$all") || rc=1; \
 	exit $$rc
 
 .PHONY: cases

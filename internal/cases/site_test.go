@@ -32,7 +32,6 @@ func binary(t *testing.T) string {
 // TestCases is the operators' table: every row, on one site, one after the other.
 // ETCD=embedded has Leasehold's own members instead of Debian's etcd.
 func TestCases(t *testing.T) {
-	t.Parallel() // with TestCasesEmbedded, on networks of their own: both mostly wait
 	if os.Getenv("ETCD") == "embedded" {
 		runCases(t, embedded(), All())
 		return
@@ -42,10 +41,7 @@ func TestCases(t *testing.T) {
 
 // TestCasesEmbedded is the same table where Leasehold runs the members of etcd
 // itself, on both MySQL hosts and a witness.
-func TestCasesEmbedded(t *testing.T) {
-	t.Parallel()
-	runCases(t, embedded(), All())
-}
+func TestCasesEmbedded(t *testing.T) { runCases(t, embedded(), All()) }
 
 // embedded has the default ttl of a configuration with a member.
 func embedded() Options { return Options{Embedded: true, TTL: 2 * time.Second} }
@@ -53,13 +49,11 @@ func embedded() Options { return Options{Embedded: true, TTL: 2 * time.Second} }
 // TestCasesWithoutFence are the rows in which the kernel may have to end the
 // tenure, where lifetimes of whole seconds are all that it has.
 func TestCasesWithoutFence(t *testing.T) {
-	t.Parallel()
 	runCases(t, Options{Fence: vip.FenceOff.String()}, pick("N1", "D1", "D5", "P2 VIP deleted", "P3 pause 1h, daemon"))
 }
 
 // TestCasesBriefTTL are those, and the fence's, at a ttl that only a fence allows.
 func TestCasesBriefTTL(t *testing.T) {
-	t.Parallel()
 	runCases(t, Options{TTL: time.Second},
 		pick("N1", "D1", "D5", "M1 holder's mysqld killed", "P2 VIP deleted", "P3 pause 1h, daemon", "P3 the pause ends", "F"))
 }
