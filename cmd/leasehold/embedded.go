@@ -85,15 +85,33 @@ func (d configDecoder) members(n ast.Node, e *EmbeddedConfig) {
 	d.pairs(n, "etcd.embedded.members", func(name string, at int, value ast.Node) {
 		d.name("etcd.embedded.members: node", name, at)
 		d.text("etcd.embedded.members."+name, func(s string, at int) {
-			addr, err := netip.ParseAddr(s)
-			if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+			addr, ok := hostAddr(s)
+			if !ok {
 				d.problem(at, "etcd.embedded.members: %q is not the address of a host; write %s: 10.20.8.50, an address that the other members reach", s, name)
 				return
 			}
-			e.Members = append(e.Members, EmbeddedMember{Name: name, Addr: addr.Unmap(), line: at})
+			e.Members = append(e.Members, EmbeddedMember{Name: name, Addr: addr, line: at})
 		})(value)
 	})
 	slices.SortFunc(e.Members, func(a, b EmbeddedMember) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// hostAddr reads the address of a host, as opposed to one of many hosts, or of none.
+func hostAddr(s string) (addr netip.Addr, ok bool) {
+	addr, err := netip.ParseAddr(s)
+	return addr.Unmap(), err == nil && addr.Zone() == "" && !addr.IsUnspecified() && !addr.IsMulticast()
+}
+
+// serviceOfVIP is the name of the service that has an address as its VIP; empty: none.
+func (c *Config) serviceOfVIP(addr netip.Addr) string {
+	for i := range c.Services {
+		for _, v := range c.Services[i].VIPs {
+			if v.Spec.Prefix.Addr() == addr {
+				return c.Services[i].Name
+			}
+		}
+	}
+	return ""
 }
 
 // validateEmbedded checks the embedded member, and names the endpoints: its own
@@ -131,12 +149,8 @@ func validateMembers(r *report, cfg *Config, e *EmbeddedConfig) {
 			r.problem(m.line, "etcd.embedded.members: %s and %s have the same address %s; each host runs one member", other, m.Name, m.Addr)
 		}
 		at[m.Addr] = m.Name
-		for i := range cfg.Services {
-			for _, v := range cfg.Services[i].VIPs {
-				if v.Spec.Prefix.Addr() == m.Addr {
-					r.problem(m.line, "etcd.embedded.members: %s is a VIP of service %s, which moves; write the host's own address", m.Addr, cfg.Services[i].Name)
-				}
-			}
+		if service := cfg.serviceOfVIP(m.Addr); service != "" {
+			r.problem(m.line, "etcd.embedded.members: %s is a VIP of service %s, which moves; write the host's own address", m.Addr, service)
 		}
 	}
 	switch {

@@ -85,19 +85,22 @@ func (s *strain) run(ctx context.Context, free func(string) (uint64, error), log
 }
 
 // memberTasks are what a daemon with an embedded member does besides.
-func memberTasks(cfg *Config, units []*unit, s *strain, log hclog.Logger) []task {
+func memberTasks(cfg *Config, units []*unit, s *strain, log hclog.Logger) ([]task, error) {
 	if cfg.Etcd.Embedded == nil {
-		return nil
+		return nil, nil
 	}
 	var t *tls.Config
 	if cfg.Etcd.TLS() {
-		t, _ = tlsConfig(cfg.Etcd) // openEtcd has read them
+		var err error
+		if t, err = tlsConfig(cfg.Etcd); err != nil {
+			return nil, Problems{{cfg.File, cfg.Etcd.line, "etcd.tls: " + err.Error()}}
+		}
 	}
 	l := &member.Leadership{Config: cfg.memberConfig(), TLS: t, Busy: func() []string { return holders(units) }, Log: log.Named("etcd")}
 	return []task{
 		{"disk", func(ctx context.Context) error { return s.run(ctx, member.Free, log) }},
 		{"leadership of etcd", l.Run},
-	}
+	}, nil
 }
 
 // holders are the nodes that hold a VIP, as far as this one knows.

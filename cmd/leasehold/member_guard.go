@@ -163,12 +163,8 @@ func (s *MembersStatus) refuseNew(cfg *Config, name string, addr netip.Addr, but
 	if why := nameProblem(name); why != "" {
 		return fmt.Errorf("the name %q %s; write the node's name", name, why)
 	}
-	for i := range cfg.Services {
-		for _, v := range cfg.Services[i].VIPs {
-			if v.Spec.Prefix.Addr() == addr {
-				return fmt.Errorf("%s is a VIP of service %s, which moves; give the host's own address", addr, cfg.Services[i].Name)
-			}
-		}
+	if service := cfg.serviceOfVIP(addr); service != "" {
+		return fmt.Errorf("%s is a VIP of service %s, which moves; give the host's own address", addr, service)
 	}
 	for _, m := range s.Members {
 		switch {
@@ -194,11 +190,11 @@ func (s *MembersStatus) refuseNew(cfg *Config, name string, addr netip.Addr, but
 
 // parseMemberAddr reads the address of a host, as etcd.embedded.members has it.
 func parseMemberAddr(text string) (netip.Addr, error) {
-	addr, err := netip.ParseAddr(text)
-	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+	addr, ok := hostAddr(text)
+	if !ok {
 		return netip.Addr{}, fmt.Errorf("%q is not the address of a host; give one that the other members reach: 10.20.8.50", text)
 	}
-	return addr.Unmap(), nil
+	return addr, nil
 }
 
 // evenNote warns of a number of members that outlasts no more losses than one less.

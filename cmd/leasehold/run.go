@@ -105,6 +105,10 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 	if err != nil {
 		return err
 	}
+	ofMember, err := memberTasks(cfg, units, strain, log)
+	if err != nil {
+		return err
+	}
 	status, err := listenStatus(ctx, cfg.RunDir)
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
@@ -115,7 +119,7 @@ func (a *app) daemon(ctx context.Context, getenv func(string) string) (err error
 		replace: func(path string) error { return replaceProcess(path, lock, renew) },
 	}
 	loops, observers := tasks(units)
-	observers = append(observers, memberTasks(cfg, units, strain, log)...)
+	observers = append(observers, ofMember...)
 	observers = append(observers, notify.idleTasks()...)
 	observers = append(observers,
 		task{"clock", func(ctx context.Context) error { return watchClock(ctx, boottime.Rate, log) }},

@@ -49,10 +49,10 @@ type Record struct {
 }
 
 func recordFile(dir string) string { return filepath.Clean(dir) + ".json" }
-func lockFile(dir string) string   { return filepath.Clean(dir) + ".lock" }
+func LockFile(dir string) string   { return filepath.Clean(dir) + ".lock" }
 
-// readRecord returns nil where there is none.
-func readRecord(dir string) (*Record, error) {
+// ReadRecord returns what is recorded of the data in dir; nil where nothing is.
+func ReadRecord(dir string) (*Record, error) {
 	b, err := os.ReadFile(recordFile(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -100,7 +100,7 @@ const (
 // ReadState returns what the process says that has the data directory; false when
 // there is none.
 func ReadState(dir string) (State, bool) {
-	f, err := os.Open(lockFile(dir))
+	f, err := os.Open(LockFile(dir))
 	if err != nil {
 		return State{}, false
 	}
@@ -132,10 +132,10 @@ var errInUse = errors.New("another member runs on it")
 
 // takeLock takes the lock on a data directory, which ends with the process.
 func takeLock(dir, version string) (*lock, error) {
-	if err := os.MkdirAll(filepath.Dir(lockFile(dir)), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(LockFile(dir)), 0o750); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(lockFile(dir), os.O_RDWR|os.O_CREATE, 0o640) //nolint:gosec // as the record
+	f, err := os.OpenFile(LockFile(dir), os.O_RDWR|os.O_CREATE, 0o640) //nolint:gosec // as the record
 	if err != nil {
 		return nil, err
 	}
@@ -188,14 +188,17 @@ func (l *lock) say(state, why string) error {
 
 func (l *lock) close() error { return l.f.Close() }
 
-// hasData reports whether a member has run on the directory: there is a log.
-func hasData(dir string) bool {
+// HasData reports whether a member has run on dir: there is a log in it.
+func HasData(dir string) bool {
 	names, err := filepath.Glob(filepath.Join(walDir(dir), "*.wal"))
 	return err == nil && len(names) > 0
 }
 
 func walDir(dir string) string { return filepath.Join(dir, "member", "wal") }
 func dbFile(dir string) string { return filepath.Join(dir, "member", "snap", "db") }
+
+// wiped are what Wipe removes.
+func wiped(dir string) []string { return []string{filepath.Join(dir, "member"), recordFile(dir)} }
 
 // Wipe removes the data of the member on this host, with its record, and returns
 // what it removed. It fails while a member's process has the directory, and then
@@ -206,7 +209,7 @@ func Wipe(dir string) (removed []string, err error) {
 		return nil, fmt.Errorf("wipe %s: %w", dir, err)
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	for _, path := range []string{filepath.Join(dir, "member"), recordFile(dir)} {
+	for _, path := range wiped(dir) {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

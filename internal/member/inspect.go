@@ -8,15 +8,6 @@ import (
 	"syscall"
 )
 
-// ReadRecord returns what is recorded of the data in dir; nil where nothing is.
-func ReadRecord(dir string) (*Record, error) { return readRecord(dir) }
-
-// LockFile is the file beside dir that a member's process has locked.
-func LockFile(dir string) string { return lockFile(dir) }
-
-// HasData reports whether a member has run on dir: there is a log in it.
-func HasData(dir string) bool { return hasData(dir) }
-
 // Holding is one of the things that Wipe would remove.
 type Holding struct {
 	Path  string
@@ -27,7 +18,7 @@ type Holding struct {
 // nothing; what goes while it looks is not counted.
 func Holdings(dir string) ([]Holding, error) {
 	var all []Holding
-	for _, path := range []string{filepath.Join(dir, "member"), recordFile(dir)} {
+	for _, path := range wiped(dir) {
 		h := Holding{Path: path}
 		err := filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {

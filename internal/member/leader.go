@@ -95,9 +95,12 @@ func (l *Leadership) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		own, err := l.ownStanding(ctx, clients)
-		switch {
-		case err != nil || own.leader != own.id || !slices.Contains(l.Busy(), l.Config.Name):
+		if !slices.Contains(l.Busy(), l.Config.Name) {
+			since = time.Time{}
+			continue
+		}
+		switch own := ask(ctx, l.Config.Name, clients[l.Config.Name], l.Config.own()); {
+		case own.err != nil, own.leader != own.id:
 			since = time.Time{}
 		case since.IsZero():
 			since = time.Now()
@@ -123,15 +126,6 @@ func (l *Leadership) clients() (map[string]*clientv3.Client, error) {
 		out[p.Name] = c
 	}
 	return out, nil
-}
-
-// ownStanding asks the own member, where this node holds a VIP.
-func (l *Leadership) ownStanding(ctx context.Context, clients map[string]*clientv3.Client) (standing, error) {
-	if !slices.Contains(l.Busy(), l.Config.Name) {
-		return standing{}, nil
-	}
-	s := ask(ctx, l.Config.Name, clients[l.Config.Name], l.Config.own())
-	return s, s.err
 }
 
 // move asks the others, and hands leadership to the best of them. It stalls writes

@@ -274,7 +274,7 @@ func TestNewDiskAlone(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	c.start("a")
 	c.until("a", Waiting, "2 of 3 members")
-	if hasData(c.config("a").Dir) {
+	if HasData(c.config("a").Dir) {
 		t.Error("a member that waits has made data")
 	}
 }

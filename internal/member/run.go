@@ -65,7 +65,7 @@ func (m *process) say(state, why string, level hclog.Level) {
 		return
 	}
 	if err := m.lock.say(state, why); err != nil {
-		m.log.Warn("state not written", "file", lockFile(m.c.Dir), "err", err)
+		m.log.Warn("state not written", "file", LockFile(m.c.Dir), "err", err)
 	}
 	m.log.Log(level, "member "+state, "why", why)
 	m.tell(m.lock.state)
@@ -120,7 +120,7 @@ func (m *process) look(ctx context.Context) decision {
 	if err := m.ports(ctx, h.data); err != nil {
 		return refusal("%v", err)
 	}
-	return decide(&m.c, h, m.c.askOthers(ctx, client), Clock{Most: clockLimit})
+	return decide(&m.c, h, m.c.askOthers(ctx, client))
 }
 
 // space waits while the disk is nearly full.
@@ -141,10 +141,10 @@ func (m *process) space() *decision {
 func (c *Config) here() (here, error) {
 	var h here
 	var err error
-	if h.record, err = readRecord(c.Dir); err != nil {
+	if h.record, err = ReadRecord(c.Dir); err != nil {
 		return h, fmt.Errorf("the record of what the data are: %w; remove the file if the data are known to be this node's", err)
 	}
-	if h.data = hasData(c.Dir); h.data {
+	if h.data = HasData(c.Dir); h.data {
 		if h.id, h.broken = readIdentity(c.Dir); h.broken == nil {
 			h.broken = checkDB(c.Dir, h.id.last)
 		}

@@ -40,11 +40,11 @@ type here struct {
 // that cannot ask anybody may be one that lost them, and one that votes with an
 // empty log in the name of a member that had a full one can undo what the cluster
 // has decided (etcd's design, raft thesis section 11.2).
-func decide(c *Config, h here, said []heard, now Clock) decision {
+func decide(c *Config, h here, said []heard) decision {
 	if h.data {
 		return decideWithData(c, h, said)
 	}
-	if d := far(said, now); d != nil {
+	if d := far(said); d != nil {
 		return *d
 	}
 	lists := listings(said)
@@ -56,9 +56,6 @@ func decide(c *Config, h here, said []heard, now Clock) decision {
 	}
 	return decideFound(c, said)
 }
-
-// Clock bounds how far the clocks of two members may be apart at the first start.
-type Clock struct{ Most time.Duration }
 
 func refusal(format string, args ...any) decision {
 	return decision{move: refuse, why: fmt.Sprintf(format, args...)}
@@ -166,9 +163,9 @@ func decideFound(c *Config, said []heard) decision {
 // far refuses a first start with a clock that is far off: certificates, the history
 // and pauses with an end go by it. A member that has data goes on with it: raft
 // does not, and a vote that is missing is worse.
-func far(said []heard, now Clock) *decision {
+func far(said []heard) *decision {
 	for _, h := range said {
-		if h.err == nil && (h.clock > now.Most || h.clock < -now.Most) {
+		if h.err == nil && (h.clock.Abs() > clockLimit) {
 			d := refusal("this host's clock is %s %s of %s's: set both by NTP (chronyc makestep), certificates and pauses go by it",
 				h.clock.Abs().Round(time.Second), aheadOrBehind(h.clock), h.peer.Name)
 			return &d

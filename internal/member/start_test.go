@@ -116,7 +116,7 @@ func TestDecide(t *testing.T) {
 		}, resume, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := decide(tc.c, tc.h, tc.said(tc.c), Clock{Most: time.Minute})
+			d := decide(tc.c, tc.h, tc.said(tc.c))
 			if d.move != tc.move || !strings.Contains(d.why, tc.says) {
 				t.Errorf("got move %d, %q; want %d, %q", d.move, d.why, tc.move, tc.says)
 			}
@@ -131,7 +131,7 @@ func TestDecide(t *testing.T) {
 func TestDecideNotes(t *testing.T) {
 	c := three()
 	said := runs(silent(c), "b", 7, has(1, "a", "10.0.0.1", true), has(2, "b", "10.0.0.2", true), has(4, "d", "10.0.0.4", true))
-	d := decide(c, here{data: true, id: identity{cluster: 7, member: 1}}, said, Clock{Most: time.Minute})
+	d := decide(c, here{data: true, id: identity{cluster: 7, member: 1}}, said)
 	if d.move != resume || len(d.notes) != 1 || !strings.Contains(d.notes[0], "c at http://10.0.0.3:2380 is only in the configuration, d at http://10.0.0.4:2380 is only in the cluster") {
 		t.Errorf("got %+v", d)
 	}
