@@ -49,7 +49,9 @@ type Record struct {
 }
 
 func recordFile(dir string) string { return filepath.Clean(dir) + ".json" }
-func LockFile(dir string) string   { return filepath.Clean(dir) + ".lock" }
+
+// LockFile is the file beside dir that a member's process has locked.
+func LockFile(dir string) string { return filepath.Clean(dir) + ".lock" }
 
 // ReadRecord returns what is recorded of the data in dir; nil where nothing is.
 func ReadRecord(dir string) (*Record, error) {
