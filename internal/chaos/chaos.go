@@ -229,11 +229,11 @@ func (w *world) tidy(ctx context.Context) error {
 // with a paused tenure lost its power that takes what the tenure has left.
 func (w *world) back(ctx context.Context) error {
 	err := w.settled(ctx)
-	if p := w.ledger.now(); err != nil && ctx.Err() == nil && p.TTL > 2*w.o.TTL {
-		fmt.Fprintf(w.o.Out, "  a tenure of %v stands on %s\n", p.TTL, p.Holder)
-		limit, cancel := context.WithTimeout(ctx, p.TTL+generous)
+	if p := w.ledger.now(); err != nil && ctx.Err() == nil && p.long(w.o.TTL) {
+		fmt.Fprintf(w.o.Out, "  a tenure of %v stands on %s\n", p.Promise, p.Owner)
+		limit, cancel := context.WithTimeout(ctx, p.Promise+generous)
 		defer cancel()
-		if err = w.obs.Prober.WaitAnswer(limit, "", p.TTL+generous); err == nil {
+		if err = w.obs.Prober.WaitAnswer(limit, "", p.Promise+generous); err == nil {
 			err = w.settled(ctx)
 		}
 	}

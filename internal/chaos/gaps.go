@@ -209,15 +209,13 @@ func (t *Trace) promised(n string, at time.Time) bool {
 		}
 		paused = p.Paused
 		switch {
-		case p.TTL > 2*t.TTL && p.Holder != "":
-			if long.Epoch != p.Epoch {
-				long = p
-			}
-		case p.Released || p.Holder != "" || p.Epoch != long.Epoch:
+		case !p.long(t.TTL):
 			long = Page{}
+		case long.Epoch != p.Epoch || long.Owner == "":
+			long = p
 		}
 	}
-	return paused || long.Holder != "" && (long.Holder != n || t.offSince(n, long.At, at))
+	return paused || long.Owner != "" && (long.Owner != n || t.offSince(n, long.At, at))
 }
 
 // offSince reports whether a host lost its power between two moments.

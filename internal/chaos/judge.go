@@ -90,10 +90,26 @@ func (t *Trace) over(e *Event) time.Time {
 
 // mayspeak reports whether a fault made a host speak as the VIP at a moment. An
 // address that was added by hand may take the daemon a second to find.
-func (t *Trace) maySpeak(host string, at time.Time) bool {
-	return slices.ContainsFunc(t.Events, func(e Event) bool {
-		return e.Speaks == host && !at.Before(e.From) && !at.After(t.over(&e).Add(time.Second))
-	})
+func (t *Trace) maySpeak(host string, at time.Time) bool { return t.speaking(host, at) != nil }
+
+// speaking returns that fault.
+func (t *Trace) speaking(host string, at time.Time) *Event {
+	for i := range t.Events {
+		if e := &t.Events[i]; e.Speaks == host && !at.Before(e.From) && !at.After(t.over(e).Add(time.Second)) {
+			return e
+		}
+	}
+	return nil
+}
+
+// excuse tells which fault of the schedule a question with two answers is due to.
+func (t *Trace) excuse(a lab.ARPAnswer) string {
+	for _, c := range a.By {
+		if e := t.speaking(c.Host, c.At); e != nil {
+			return fmt.Sprintf("by %s, at %.1f s", e, e.From.Sub(t.Start).Seconds())
+		}
+	}
+	return "that nothing explains"
 }
 
 // judgeVoices is J1: who speaks as the VIP.

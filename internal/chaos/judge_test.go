@@ -58,8 +58,8 @@ func moved() story {
 	s.speaks(b, true, 11*time.Second, 60*time.Second)
 	s.Held = []lab.Interval{{Host: a, From: s.at(0), To: s.at(11500 * ms)}, {Host: b, From: s.at(10900 * ms)}}
 	s.Pages = []Page{
-		{At: s.at(0), Until: s.at(11 * time.Second), Holder: a, Epoch: 1, TTL: time.Second},
-		{At: s.at(11100 * ms), Until: s.End, Holder: b, Epoch: 2, TTL: time.Second},
+		{At: s.at(0), Until: s.at(11 * time.Second), Holder: a, Epoch: 1, TTL: time.Second, Owner: a, Promise: time.Second},
+		{At: s.at(11100 * ms), Until: s.End, Holder: b, Epoch: 2, TTL: time.Second, Owner: b, Promise: time.Second},
 	}
 	s.Asked = []lab.ARPAnswer{{Asked: s.at(time.Second), By: []lab.Claimant{{Host: a, At: s.at(time.Second)}}}}
 	s.Calms = []Calm{{From: s.at(50 * time.Second), To: s.End, By: []string{b}, Holder: b, Kernels: []string{b}}}
@@ -194,9 +194,18 @@ func TestJudgeBears(t *testing.T) {
 			silence(s, 30*time.Second, 55*time.Second)
 			s.Pages[1].Until = s.at(29 * time.Second)
 			s.Pages = append(s.Pages,
-				Page{At: s.at(29 * time.Second), Until: s.at(35 * time.Second), Holder: b, Epoch: 2, TTL: time.Minute, Paused: true},
-				Page{At: s.at(35 * time.Second), Until: s.at(54 * time.Second), Holder: b, Epoch: 2, TTL: time.Minute},
-				Page{At: s.at(54 * time.Second), Until: s.End, Holder: b, Epoch: 3, TTL: time.Second})
+				Page{At: s.at(29 * time.Second), Until: s.at(35 * time.Second), Holder: b, Epoch: 2, TTL: time.Minute, Owner: b, Promise: time.Minute, Paused: true},
+				Page{At: s.at(35 * time.Second), Until: s.at(54 * time.Second), Holder: b, Epoch: 2, TTL: time.Minute, Owner: b, Promise: time.Minute},
+				Page{At: s.at(54 * time.Second), Until: s.End, Holder: b, Epoch: 3, TTL: time.Second, Owner: b, Promise: time.Second})
+			s.fault("power", b, 29500*ms, 33*time.Second, node(b))
+		},
+		"the lease of such a tenure was revoked": func(s story) {
+			silence(s, 30*time.Second, 55*time.Second)
+			s.Pages[1].Until = s.at(29 * time.Second)
+			s.Pages = append(s.Pages,
+				Page{At: s.at(29 * time.Second), Until: s.at(31 * time.Second), Holder: b, Epoch: 2, TTL: time.Minute, Owner: b, Promise: time.Minute, Paused: true},
+				Page{At: s.at(31 * time.Second), Until: s.at(54 * time.Second), Epoch: 2, Owner: b, Promise: time.Minute},
+				Page{At: s.at(54 * time.Second), Until: s.End, Holder: b, Epoch: 3, TTL: time.Second, Owner: b, Promise: time.Second})
 			s.fault("power", b, 29500*ms, 33*time.Second, node(b))
 		},
 		"a prober that did not get to run": func(s story) {

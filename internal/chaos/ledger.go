@@ -18,14 +18,16 @@ type Page struct {
 	Holder   string    // the host; empty: no holder key
 	Epoch    int64     // of the tenure
 	TTL      time.Duration
-	Released bool // the latest tenure
+	Released bool          // the latest tenure
+	Promise  time.Duration // for how long that tenure keeps others out, whatever became of the holder key
+	Owner    string        // its host
 	Lease    string
 	Paused   bool
 	Eligible []string // hosts whose member key says so
 }
 
 func (p Page) same(q Page) bool {
-	return p.Holder == q.Holder && p.Epoch == q.Epoch && p.TTL == q.TTL && p.Released == q.Released &&
+	return p.Holder == q.Holder && p.Epoch == q.Epoch && p.TTL == q.TTL && p.Released == q.Released && p.Promise == q.Promise && p.Owner == q.Owner &&
 		p.Lease == q.Lease && p.Paused == q.Paused && slices.Equal(p.Eligible, q.Eligible)
 }
 
@@ -104,7 +106,8 @@ func (l *ledger) page(keys []lab.EtcdKey) Page {
 			p.Holder, p.Lease = l.hosts[v.Node], k.Lease
 			p.TTL, _ = time.ParseDuration(v.TTL)
 		case name == "tenure":
-			p.Epoch, p.Released = v.Epoch, v.State == "released"
+			p.Epoch, p.Released, p.Owner = v.Epoch, v.State == "released", l.hosts[v.Node]
+			p.Promise, _ = time.ParseDuration(v.TTL)
 		case strings.HasPrefix(name, "members/") && v.Eligible:
 			p.Eligible = append(p.Eligible, l.hosts[strings.TrimPrefix(name, "members/")])
 		}
@@ -112,6 +115,11 @@ func (l *ledger) page(keys []lab.EtcdKey) Page {
 	slices.Sort(p.Eligible)
 	return p
 }
+
+// long reports whether others have to wait for longer than they do without a
+// pause: the tenure was made for one, and is not released. Its holder key may be
+// gone, by a revoke.
+func (p Page) long(ttl time.Duration) bool { return p.Promise > 2*ttl && !p.Released && p.Owner != "" }
 
 // now returns the latest reading.
 func (l *ledger) now() Page {

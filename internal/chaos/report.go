@@ -85,9 +85,11 @@ func (t *Trace) summary(out io.Writer) {
 			moves, before = moves+1, p.By
 		}
 	}
+	excuses := map[string]int{}
 	for _, a := range t.Asked {
 		if a.Dual() {
 			dual++
+			excuses[t.excuse(a)]++
 		}
 	}
 	var overlap time.Duration
@@ -96,6 +98,9 @@ func (t *Trace) summary(out io.Writer) {
 	}
 	fmt.Fprintf(out, "%d probes, %d ARP questions (%d with two answers), %d frames as the VIP, %d moves; two kernels had it for %v, both fences open in %d of %d looks\n",
 		len(t.Probes), len(t.Asked), dual, len(t.Voices), max(0, moves-1), round(overlap), len(t.Ajar), t.Looks)
+	for _, why := range slices.Sorted(maps.Keys(excuses)) {
+		fmt.Fprintf(out, "  with two answers: %d %s\n", excuses[why], why)
+	}
 }
 
 // line is one thing that happened.
@@ -142,7 +147,7 @@ func (w *world) timeline(t *Trace) []line {
 		add(x.At, "kernel  the fences of %s and %s are both open", x.Hosts[0], x.Hosts[1])
 	}
 	for _, p := range t.Pages {
-		add(p.At, "etcd    holder %q, epoch %d, ttl %v, lease %s%s%s, eligible %v", p.Holder, p.Epoch, p.TTL, p.Lease, when(p.Released, ", released"), when(p.Paused, ", PAUSED"), p.Eligible)
+		add(p.At, "etcd    holder %q, epoch %d of %s, ttl %v (tenure %v), lease %s%s%s, eligible %v", p.Holder, p.Epoch, p.Owner, p.TTL, p.Promise, p.Lease, when(p.Released, ", released"), when(p.Paused, ", PAUSED"), p.Eligible)
 	}
 	for _, x := range t.Exits {
 		add(x.At, "EXIT    %s ended by itself", x.Unit)
