@@ -228,16 +228,18 @@ func (w *world) tidy(ctx context.Context) error {
 // back waits until the VIP is answered and all nodes are eligible. After a host
 // with a paused tenure lost its power that takes what the tenure has left.
 func (w *world) back(ctx context.Context) error {
-	err := w.settled(ctx)
-	if p := w.ledger.now(); err != nil && ctx.Err() == nil && p.long(w.o.TTL) {
-		fmt.Fprintf(w.o.Out, "  a tenure of %v stands on %s\n", p.Promise, p.Owner)
-		limit, cancel := context.WithTimeout(ctx, p.Promise+generous)
+	if p := w.ledger.now(); p.long(w.o.TTL) {
+		limit := p.Promise + generous
+		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		if err = w.obs.Prober.WaitAnswer(limit, "", p.Promise+generous); err == nil {
-			err = w.settled(ctx)
+		if _, at := w.obs.Prober.Answering(); time.Since(at) > w.o.TTL {
+			fmt.Fprintf(w.o.Out, "  a tenure of %v stands on %s\n", p.Promise, p.Owner)
+		}
+		if err := w.obs.Prober.WaitAnswer(ctx, "", limit); err != nil {
+			return err
 		}
 	}
-	return err
+	return w.settled(ctx)
 }
 
 // keepDir makes the directory of a failed run.
