@@ -49,6 +49,10 @@ type TenureLost struct {
 	Successor bool // as in Shutdown
 }
 
+// Recognised says that the router at Source, which was taken for a foreign one, is
+// one of our own nodes.
+type Recognised struct{ Source netip.Addr }
+
 // PriorityChanged is a new effective priority, see EffectivePriority.
 type PriorityChanged struct{ Priority uint8 }
 
@@ -58,6 +62,7 @@ func (Heard) event()           {}
 func (Tick) event()            {}
 func (TenureGained) event()    {}
 func (TenureLost) event()      {}
+func (Recognised) event()      {}
 func (PriorityChanged) event() {}
 
 // A Verb is what is to be done.

@@ -195,7 +195,5 @@ func (m Machine) skew() time.Duration {
 // overslept reports that an Active router has sent no advert for as long as the
 // quickest Backup waits: the host was suspended, or had no time for this process.
 func (m Machine) overslept(now boottime.Instant) bool {
-	adverts := min(m.rules.adverts, defaultAdverts)
-	return m.state == Active && !m.rules.gate &&
-		now.Sub(m.sentAt) >= ActiveDownInterval(m.rules.version, PriorityOwner, m.rules.interval, adverts)
+	return m.state == Active && !m.rules.gate && now.Sub(m.sentAt) >= m.quiet()
 }

@@ -34,6 +34,8 @@ func (m Machine) react(now boottime.Instant, e Event) (Machine, []Action) {
 		return m.gain(now, e)
 	case TenureLost:
 		return m.lose(now, e)
+	case Recognised:
+		return m.recognise(e), nil
 	case PriorityChanged:
 		return m.reprioritise(e.Priority), nil
 	}
@@ -113,6 +115,18 @@ func (m Machine) lose(now boottime.Instant, e TenureLost) (Machine, []Action) {
 		return m, nil
 	}
 	return m.backOff(now, CauseTenure), m.farewell(e.Successor)
+}
+
+// recognise: whom a Backup waited for is one of ours, and was never in its way.
+// The timer goes on, for a foreign one may have been heard in between.
+func (m Machine) recognise(e Recognised) Machine {
+	if m.rival.Source == e.Source {
+		m.rival = Rival{}
+	}
+	if m.better.Source == e.Source {
+		m.better, m.delayAt = Rival{}, 0
+	}
+	return m
 }
 
 // reprioritise: an Active router says its new priority with its next advert, a

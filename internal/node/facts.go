@@ -59,6 +59,16 @@ type Facts struct {
 	Healthy     bool
 	HealthWhy   string
 
+	// From the router, where the service has one beside keepalived.
+	VRRP       bool             // there is one: the VIP is bound only while it is Active
+	QuietUntil boottime.Instant // no other router takes over before then, even if ours says no more; zero: it is not Active
+	Told       boottime.Instant // the end of our tenure as the router knows it
+	Succeeds   bool             // the VIP was one of our nodes' until now, whose router was Active
+	Announce   uint64           // how often the router wanted the VIP announced
+	Announced  uint64           // how often it was
+	Mute       string           // why the router cannot work; empty: it can
+	Station    string           // what the others are told of it
+
 	Barred string // why this node may not hold although it is well; empty: it may
 	// Strained is why this host should leave the VIP to another that can have it: a
 	// disk that is full, say, on which mysqld or etcd may hang any moment. Better on
@@ -105,12 +115,21 @@ const (
 	// DefendVIP opens the fence again until Until and tells the neighbours; where
 	// the VIP is missing, it only makes way for BindVIP.
 	DefendVIP
+	// AskVIP asks the network whether another host answers for the VIP, and fails if
+	// one does.
+	AskVIP
+	// SpeakVRRP tells the router that the tenure lasts until Until, and so that it may
+	// be Active.
+	SpeakVRRP
+	// LeaveVRRP takes the tenure from the router; with Invite it asks keepalived to
+	// take over.
+	LeaveVRRP
 )
 
 func (v Verb) String() string {
 	return [...]string{
 		"bind", "announce", "extend", "remove", "sweep", "campaign", "withdraw", "resign", "shorten", "restart checks",
-		"confirm", "defend",
+		"confirm", "defend", "ask", "speak vrrp", "leave vrrp",
 	}[v]
 }
 
@@ -122,4 +141,7 @@ type Action struct {
 	Until boottime.Instant
 	Why   string
 	Probe bool // BindVIP: ask first whether somebody answers for the VIP
+
+	Succeeds bool // SpeakVRRP: the VIP was one of ours until now
+	Invite   bool // LeaveVRRP: none of our nodes can take over
 }

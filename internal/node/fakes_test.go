@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"leasehold/internal/boottime"
 	"leasehold/internal/health"
 	"leasehold/vip"
+	"leasehold/vrrpcompat"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,13 +63,17 @@ type world struct {
 	decided int
 	status  []string
 
-	electChanged, addrsChanged, healthChanged chan struct{}
+	router  vrrpcompat.RouterState
+	fellows []netip.Addr
+
+	electChanged, addrsChanged, healthChanged, routerChanged chan struct{}
 }
 
 type (
 	fakeElector   struct{ *world }
 	fakeAddresses struct{ *world }
 	fakeChecks    struct{ *world }
+	fakeRouter    struct{ *world }
 )
 
 // inWorld runs a test in a bubble of virtual time, with a host that is well,
@@ -80,10 +86,10 @@ func inWorld(t *testing.T, test func(*world)) {
 			elect:        election.State{Known: true, Synced: true},
 			addrs:        vip.State{Known: true, LinkUp: true},
 			health:       health.State{Known: true, Healthy: true},
-			electChanged: make(chan struct{}, 1), addrsChanged: make(chan struct{}, 1), healthChanged: make(chan struct{}, 1),
+			electChanged: make(chan struct{}, 1), addrsChanged: make(chan struct{}, 1), healthChanged: make(chan struct{}, 1), routerChanged: make(chan struct{}, 1),
 		}
 		w.loop = New(Config{Service: "mysql", Node: "db20-024", Priority: 100, Version: "1.0"},
-			fakeElector{w}, fakeAddresses{w}, fakeChecks{w}, Hooks{
+			fakeElector{w}, fakeAddresses{w}, fakeChecks{w}, nil, Hooks{
 				Decided: func(string) { w.mu.Lock(); defer w.mu.Unlock(); w.decided++ },
 				Alive:   func(string) { w.mu.Lock(); defer w.mu.Unlock(); w.alive = append(w.alive, w.since()) },
 				Role:    func(_, s string) { w.mu.Lock(); defer w.mu.Unlock(); w.status = append(w.status, s) },
@@ -253,6 +259,24 @@ func (a fakeAddresses) Changed() <-chan struct{} { return a.addrsChanged }
 func (a fakeAddresses) Lateness() time.Duration  { return lateness }
 
 func (a fakeAddresses) Announce(context.Context) error { return a.note("announce", 0) }
+func (a fakeAddresses) Ask(context.Context) error      { return a.note("ask", 0) }
+
+func (r fakeRouter) State() vrrpcompat.RouterState { return get(r.world, &r.router) }
+func (r fakeRouter) Changed() <-chan struct{}      { return r.routerChanged }
+
+func (r fakeRouter) Speak(until boottime.Instant, succeeds bool) {
+	_ = r.note(fmt.Sprintf("speak, succeeds %t", succeeds), until)
+	r.set(func() { r.router.Told = until })
+}
+
+func (r fakeRouter) Leave(invite bool) {
+	_ = r.note(fmt.Sprintf("leave, invite %t", invite), 0)
+	r.set(func() { r.router.Told, r.router.QuietUntil, r.router.State = 0, 0, vrrpcompat.Backup })
+}
+
+func (r fakeRouter) Fellows(sources []netip.Addr) {
+	r.set(func() { r.fellows = sources })
+}
 
 // Bind is the kernel's: the VIP is there, and goes by itself at the end of its
 // lifetime of whole seconds, at the earliest moment that it may.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -11,6 +12,7 @@ import (
 	"leasehold/internal/boottime"
 	"leasehold/internal/health"
 	"leasehold/vip"
+	"leasehold/vrrpcompat"
 )
 
 // Elector is what a node needs of package election; *election.Candidate is one.
@@ -39,6 +41,7 @@ type Addresses interface {
 	Release(ctx context.Context, by boottime.Instant) error
 	Sweep(ctx context.Context, keepRight bool) error
 	Announce(ctx context.Context) error
+	Ask(ctx context.Context) error
 	Lateness() time.Duration
 }
 
@@ -49,12 +52,23 @@ type Checks interface {
 	Restart()
 }
 
+// Router is what a node needs of package vrrpcompat; *vrrpcompat.Router is one.
+// Leave returns when what is to be said was sent.
+type Router interface {
+	State() vrrpcompat.RouterState
+	Changed() <-chan struct{}
+	Speak(until boottime.Instant, succeeds bool)
+	Leave(invite bool)
+	Fellows(sources []netip.Addr)
+}
+
 // Hands read what decisions are made from, and carry them out: the loop's, and
 // those of a simulated node, which does one action at a time.
 type Hands struct {
 	Elect  Elector
 	Addrs  Addresses
 	Checks Checks
+	Router Router // nil: there is no keepalived to live beside
 	Memory *Memory
 	Log    hclog.Logger
 	Now    func() boottime.Instant
@@ -67,14 +81,22 @@ func (h Hands) Read(stopping bool) Reading {
 		Now: h.Now(), Election: h.Elect.State(), Short: h.Elect.ShortDeadline(),
 		VIP: h.Addrs.State(), Lateness: h.Addrs.Lateness(), Health: h.Checks.State(), Stopping: stopping,
 	}
+	if h.Router != nil {
+		s := h.Router.State()
+		r.Router = &s
+	}
 	h.Memory.Fill(&r)
 	return r
 }
 
-// Say keeps the member key in step with the role and the facts.
+// Say keeps the member key in step with the role and the facts, and the router
+// with what the others say of theirs.
 func (h Hands) Say(r Role, f Facts) {
 	if f.KernelKnown {
 		h.Elect.Say(h.Memory.Member(r, f, h.Wall()))
+	}
+	if h.Router != nil {
+		h.Router.Fellows(h.Memory.fellows(h.Elect.State().View.Members))
 	}
 }
 
@@ -106,6 +128,12 @@ func (h Hands) Do(ctx context.Context, f Facts, a Action) error {
 		h.Elect.Shorten(h.Elect.State().Epoch, a.Until.Add(h.Addrs.Lateness()))
 	case ConfirmTenure:
 		h.Elect.Confirm(a.Until)
+	case AskVIP:
+		return h.Addrs.Ask(ctx)
+	case SpeakVRRP:
+		h.Router.Speak(a.Until, a.Succeeds)
+	case LeaveVRRP:
+		h.Router.Leave(a.Invite)
 	case RestartChecks:
 		h.Checks.Restart()
 	}

@@ -57,12 +57,13 @@ type Loop struct {
 }
 
 // New returns a loop that does nothing yet.
-func New(cfg Config, e Elector, a Addresses, c Checks, hooks Hooks, log hclog.Logger) *Loop {
+// r is nil where there is no keepalived to live beside.
+func New(cfg Config, e Elector, a Addresses, c Checks, r Router, hooks Hooks, log hclog.Logger) *Loop {
 	l := &Loop{
 		cfg: cfg, hooks: hooks, log: log, elect: e, addrs: a, checks: c, memory: NewMemory(cfg),
 		since: time.Now(), why: "started",
 	}
-	l.hands = Hands{Elect: e, Addrs: a, Checks: c, Memory: l.memory, Log: log, Now: boottime.Now, Wall: time.Now}
+	l.hands = Hands{Elect: e, Addrs: a, Checks: c, Router: r, Memory: l.memory, Log: log, Now: boottime.Now, Wall: time.Now}
 	return l
 }
 
@@ -85,9 +86,9 @@ func (l *Loop) Run(stopping context.Context) error {
 			return nil
 		}
 		timer.Reset(l.memory.Rest(l.role, f, l.hands.Now(), acted, ok))
-		elect, addrs, checks := l.elect.Changed(), l.addrs.Changed(), l.checks.Changed()
+		elect, addrs, checks, router := l.elect.Changed(), l.addrs.Changed(), l.checks.Changed(), l.routerChanged()
 		if !ok { // what the failed action has stirred up must not be what starts the next try
-			elect, addrs, checks = nil, nil, nil
+			elect, addrs, checks, router = nil, nil, nil, nil
 		}
 		select {
 		case <-stop:
@@ -96,8 +97,17 @@ func (l *Loop) Run(stopping context.Context) error {
 		case <-elect:
 		case <-addrs:
 		case <-checks:
+		case <-router:
 		}
 	}
+}
+
+// routerChanged is never ready where there is no router.
+func (l *Loop) routerChanged() <-chan struct{} {
+	if l.hands.Router == nil {
+		return nil
+	}
+	return l.hands.Router.Changed()
 }
 
 // facts reads what is known at this moment.

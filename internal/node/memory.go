@@ -2,12 +2,14 @@ package node
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
 	"leasehold/election"
 	"leasehold/internal/boottime"
 	"leasehold/vip"
+	"leasehold/vrrpcompat"
 )
 
 const (
@@ -42,11 +44,15 @@ type Memory struct {
 	why     string
 
 	retry     boottime.Instant
+	answers   int    // how often in a row somebody else answered for the VIP
 	duplicate string // who answered for the VIP when it was to be bound; empty: nobody
 	asked     boottime.Instant
 	claimed   boottime.Instant // when a claim last shut the fence under an action
 
 	member election.MemberValue
+
+	ours      bool   // another of our nodes held last, and its router was Active
+	announced uint64 // of the router's wishes
 }
 
 // NewMemory returns that of a node that has done nothing yet.
@@ -58,6 +64,7 @@ func (m *Memory) Fill(r *Reading) {
 	if r.Now.Before(m.until) {
 		r.Barred = m.why
 	}
+	m.fillBeside(r)
 	if r.Strained = ""; m.cfg.Strain != nil {
 		r.Strained = m.cfg.Strain()
 	}
@@ -70,13 +77,19 @@ func (m *Memory) Note(f Facts, do []Action, err error) (ok bool) {
 	if has(do, ConfirmTenure) {
 		m.asked = f.Now
 	}
-	if f.HeldUntil == 0 || err == nil && has(do, BindVIP) {
-		m.retry, m.duplicate = 0, ""
+	if f.HeldUntil == 0 || err == nil && (has(do, BindVIP) || has(do, AskVIP)) {
+		m.retry, m.duplicate, m.answers = 0, "", 0
+	}
+	if err == nil && has(do, AnnounceVIP) {
+		m.announced = f.Announce
 	}
 	switch dup := (*vip.DuplicateError)(nil); {
 	case err == nil:
 		m.failing = 0
-	case !has(do, BindVIP), errors.Is(err, vip.ErrClaimed):
+	case !has(do, BindVIP) && !has(do, AskVIP), errors.Is(err, vip.ErrClaimed):
+	case errors.As(err, &dup) && f.VRRP:
+		m.failing, m.retry, m.duplicate = 0, f.Now.Add(m.patience()), dup.Error()
+		m.answers++
 	case errors.As(err, &dup):
 		// It is no fault of this host, and any other of ours would find the same:
 		// to bar it would send the tenure round and round. Whoever answers may hold
@@ -118,6 +131,7 @@ func (m *Memory) Member(r Role, f Facts, wall time.Time) election.MemberValue {
 		Node: m.cfg.Node, Priority: m.cfg.Priority, Preempt: m.cfg.Preempt, Version: m.cfg.Version, Since: m.member.Since,
 	}
 	v.Eligible, v.Why = Eligible(r, f)
+	v.VRRP = f.Station
 	if v.Eligible != m.member.Eligible || v.Why != m.member.Why || v.Since.IsZero() {
 		v.Since = wall.UTC().Truncate(time.Millisecond)
 	}
@@ -142,4 +156,45 @@ func Finished(r Role, f Facts) (done, leave bool) {
 
 func has(do []Action, v Verb) bool {
 	return slices.ContainsFunc(do, func(a Action) bool { return a.Verb == v })
+}
+
+// fillBeside follows whether the VIP was one of ours.
+func (m *Memory) fillBeside(r *Reading) {
+	if r.Router == nil {
+		return
+	}
+	switch h := r.Election.View.Holder; {
+	case h == nil:
+	case h.Node == m.cfg.Node:
+		m.ours = false
+	default:
+		for _, v := range r.Election.View.Members {
+			if v.Node == h.Node {
+				m.ours = vrrpcompat.ParseStation(v.VRRP).State == vrrpcompat.Active
+			}
+		}
+	}
+	r.Succeeds, r.Announced = m.ours, m.announced
+}
+
+// askAgain is how soon somebody who answered for the VIP is asked again: a
+// keepalived that gives way has let go within milliseconds.
+const askAgain = 20 * time.Millisecond
+
+// patience is how long the next question waits: one that goes on answering is
+// asked less and less, down to once a ttl.
+func (m *Memory) patience() time.Duration {
+	return min(askAgain<<min(m.answers, 10), max(m.cfg.TTL, askAgain))
+}
+
+// fellows returns where the routers of our other nodes speak from.
+func (m *Memory) fellows(members []election.Member) []netip.Addr {
+	var all []netip.Addr
+	for _, v := range members {
+		if s := vrrpcompat.ParseStation(v.VRRP); v.Node != m.cfg.Node && s.Source.IsValid() {
+			all = append(all, s.Source)
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
 }

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"fmt"
 	"time"
 
 	"leasehold/election"
 	"leasehold/internal/boottime"
 	"leasehold/internal/health"
 	"leasehold/vip"
+	"leasehold/vrrpcompat"
 )
 
 // Reading is everything that a node looks at for one decision, as its sources
@@ -26,6 +28,11 @@ type Reading struct {
 	Asked        boottime.Instant // when the tenure was last asked to be confirmed
 	LastStanding bool
 	Strained     string // why another host should rather hold; empty: it need not
+
+	// Router is nil where the service has none.
+	Router    *vrrpcompat.RouterState
+	Succeeds  bool   // another of our nodes had the VIP, and its router was Active
+	Announced uint64 // how often the VIP was announced because the router wanted it
 
 	Stopping bool
 }
@@ -73,6 +80,7 @@ func (r Reading) Facts() Facts {
 		LastStanding: r.LastStanding,
 		Stopping:     r.Stopping,
 	}
+	r.beside(&f)
 	if e.HeldUntil != 0 {
 		f.HeldUntil = e.HeldUntil.Add(-r.Lateness)
 	}
@@ -88,4 +96,30 @@ func (r Reading) Facts() Facts {
 		}
 	}
 	return f
+}
+
+// beside adds what the router says.
+func (r Reading) beside(f *Facts) {
+	s := r.Router
+	if s == nil {
+		return
+	}
+	f.VRRP, f.QuietUntil, f.Told = true, s.QuietUntil, s.Told
+	if s.QuietUntil != 0 && s.QuietUntil != vrrpcompat.Endless {
+		f.QuietUntil = s.QuietUntil.Add(-r.Lateness)
+	}
+	f.Station = s.Station().String()
+	f.Announce, f.Announced, f.Mute = s.Announce, r.Announced, s.Trouble
+	if f.Mute != "" {
+		f.Mute = "VRRP does not work: " + f.Mute
+	}
+	if s.Mode == vrrpcompat.ModeFull && r.VIP.Known && !f.Fenced && s.Interval < time.Second {
+		f.Barred = or(f.Barred, fmt.Sprintf("adverts every %s need the fence: without one the kernel ends a tenure in whole seconds", s.Interval))
+	}
+	// What answers here was ours all the time, under an earlier run of the daemon.
+	answers := f.Now.Before(f.KernelUntil)
+	if f.Fenced {
+		answers = f.Now.Before(f.FenceUntil) && !f.Claimed
+	}
+	f.Succeeds = r.Succeeds || answers && f.Bound
 }

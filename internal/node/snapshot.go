@@ -8,6 +8,7 @@ import (
 	"leasehold/internal/boottime"
 	"leasehold/internal/health"
 	"leasehold/vip"
+	"leasehold/vrrpcompat"
 )
 
 // Snapshot is what a loop knew at one moment, for status. It is never changed
@@ -37,6 +38,30 @@ type Snapshot struct {
 	Health   health.State  `json:"health"`
 	Strange  []string      `json:"strange,omitempty"`
 	Lateness time.Duration `json:"lateness_ns"`
+
+	VRRP *VRRPSnapshot `json:"vrrp,omitempty"` // nil: the service has no router
+}
+
+// VRRPSnapshot is what the router beside keepalived knew.
+type VRRPSnapshot struct {
+	State    string            `json:"state"` // RFC 9568's
+	Cause    string            `json:"cause"`
+	Mode     string            `json:"mode"`
+	Priority uint8             `json:"priority"`
+	Source   string            `json:"source"`
+	Waits    string            `json:"waits,omitempty"` // why it is not Active
+	Trouble  string            `json:"trouble,omitempty"`
+	Quiet    time.Duration     `json:"quiet_ns"` // for how long nobody else takes over; 0: it is not Active; negative: for ever
+	Notices  []VRRPNotice      `json:"notices,omitempty"`
+	Heard    map[string]uint64 `json:"heard,omitempty"`
+}
+
+// VRRPNotice is one vrrpcompat.Notice.
+type VRRPNotice struct {
+	Name  string `json:"name"`
+	From  string `json:"from,omitempty"`
+	What  string `json:"what"`
+	Times int    `json:"times"`
 }
 
 // Snapshot returns the latest one; the zero Snapshot before the first turn.
@@ -62,7 +87,34 @@ func (l *Loop) publish(f Facts) {
 	if f.Now.Before(f.HeldUntil) {
 		s.Left = f.HeldUntil.Sub(f.Now)
 	}
+	if l.hands.Router != nil {
+		s.VRRP = vrrpSnapshot(l.hands.Router.State(), f.Now)
+	}
 	l.snapshot.Store(&s)
+}
+
+func vrrpSnapshot(r vrrpcompat.RouterState, now boottime.Instant) *VRRPSnapshot {
+	s := &VRRPSnapshot{
+		State: r.State.String(), Cause: r.Cause.String(), Mode: r.Mode.String(), Priority: r.Priority,
+		Waits: r.Waits(), Trouble: r.Trouble, Heard: r.Heard,
+	}
+	if r.Source.IsValid() {
+		s.Source = r.Source.String()
+	}
+	switch {
+	case r.QuietUntil == vrrpcompat.Endless:
+		s.Quiet = -1
+	case now.Before(r.QuietUntil):
+		s.Quiet = r.QuietUntil.Sub(now)
+	}
+	for _, n := range r.Notices {
+		v := VRRPNotice{Name: n.Name, What: n.Text, Times: n.Times}
+		if n.From.IsValid() {
+			v.From = n.From.String()
+		}
+		s.Notices = append(s.Notices, v)
+	}
+	return s
 }
 
 func age(now, then boottime.Instant) time.Duration {

@@ -32,7 +32,10 @@ func Step(r Role, f Facts) (Role, []Action) {
 	held := f.Now.Before(f.HeldUntil.Add(-letGo))
 	if r == Holder {
 		if why := f.leave(held); why != "" {
-			return Standby, []Action{{Verb: RemoveVIP, Until: f.removeBy()}, {Verb: Resign, Why: why}}
+			return Standby, f.resign(why)
+		}
+		if f.mustYield() {
+			return Standby, f.yield()
 		}
 		return Holder, f.repair()
 	}
@@ -70,28 +73,35 @@ func (f *Facts) enter(r Role) (Role, []Action) {
 	case !f.Paused && early && (f.Copies == 0 || f.Barred != ""):
 		return r, nil
 	case !f.Paused && !early && why != "":
-		return Standby, []Action{{Verb: Withdraw}, {Verb: RemoveVIP, Until: f.removeBy()}, {Verb: Resign, Why: why}}
+		return Standby, append([]Action{{Verb: Withdraw}}, f.resign(why)...)
+	case !f.speaks(): // a foreign router has the VIP, or may have it
+		return r, append(f.speak(), f.shortenAlone()...)
 	case f.Now.Before(f.RetryBind):
-		return r, nil // somebody else answers for the VIP, and another node of ours would find the same
+		return r, f.speak() // somebody else answers for the VIP, and another node of ours would find the same
 	case f.Fenced && f.disputed() && !f.confirmed():
-		return r, f.confirm()
+		return r, append(f.speak(), f.confirm()...)
 	}
-	bind := []Action{{Verb: BindVIP, Until: f.HeldUntil, Probe: f.Unclean}, {Verb: AnnounceVIP}}
+	do := append(f.speak(), Action{Verb: Withdraw})
 	if f.Claimed { // of an earlier run: Bind does not open what a claim has shut
-		return Holder, append([]Action{{Verb: Withdraw}, {Verb: DefendVIP, Until: f.HeldUntil}}, bind...)
+		do = append(do, f.defend()...)
 	}
-	return Holder, append([]Action{{Verb: Withdraw}}, bind...)
+	return Holder, append(do, Action{Verb: BindVIP, Until: f.end(), Probe: f.mustAsk()}, Action{Verb: AnnounceVIP})
 }
 
 // spent is a tenure that ran out before the VIP could be bound. It is given up:
 // its renewals may still reach an etcd whose answers do not reach us, and would
 // keep everybody else waiting.
 func (f *Facts) spent() (Role, []Action) {
-	return Standby, []Action{
-		{Verb: Withdraw},
-		{Verb: RemoveVIP, Until: f.removeBy()},
-		{Verb: Resign, Why: "the tenure ran out before the VIP could be bound"},
+	return Standby, append([]Action{{Verb: Withdraw}}, f.resign("the tenure ran out before the VIP could be bound")...)
+}
+
+// resign takes the VIP away before anybody is invited.
+func (f *Facts) resign(why string) []Action {
+	do := []Action{{Verb: RemoveVIP, Until: f.removeBy()}}
+	if f.VRRP {
+		do = append(do, Action{Verb: LeaveVRRP, Invite: !f.OthersEligible})
 	}
+	return append(do, Action{Verb: Resign, Why: why})
 }
 
 // leave says why the holder must let go; empty: it need not. Only the end of
@@ -108,6 +118,8 @@ func (f *Facts) leave(held bool) string {
 		return "stopped"
 	case !f.LinkUp:
 		return or(f.LinkWhy, "the link is down")
+	case f.Mute != "":
+		return f.Mute
 	case f.HealthKnown && !f.Healthy && (!f.LastStanding || f.OthersEligible):
 		return or(f.HealthWhy, "a check fails")
 	case f.Barred != "":
@@ -129,8 +141,9 @@ func (f *Facts) toShorten() bool {
 // inviting. A VIP that is missing must not keep the tenure long, or nobody would
 // have it until that ran out.
 func (f *Facts) shorten() []Action {
-	until := min(f.ShortUntil, f.HeldUntil)
-	then := []Action{{Verb: Shorten, Until: until}, {Verb: RestartChecks}}
+	short := min(f.ShortUntil, f.HeldUntil)
+	until := min(short, f.end())
+	then := []Action{{Verb: Shorten, Until: short}, {Verb: RestartChecks}}
 	switch {
 	case f.HeldUntil <= f.ShortUntil, f.Copies == 0, f.Claimed:
 		return then // the kernel has nothing that lasts longer, or has shut it
@@ -149,6 +162,8 @@ func (f *Facts) unfit() string {
 		return "stopping"
 	case !f.LinkUp:
 		return or(f.LinkWhy, "the link is not known yet")
+	case f.Mute != "":
+		return f.Mute
 	case !f.HealthKnown:
 		return "the checks have not spoken yet"
 	case !f.Healthy:
@@ -164,7 +179,7 @@ func (f *Facts) repair() []Action {
 	if f.toShorten() {
 		return f.shorten()
 	}
-	var do []Action
+	do := f.speak()
 	if f.Strays > 0 && !f.Stopping {
 		do = append(do, Action{Verb: SweepStrays})
 	}
@@ -179,17 +194,20 @@ func (f *Facts) repair() []Action {
 	case f.Stopping && !f.Bound && !f.Permanent: // paused: what is not there is not put back
 	case !f.Stopping && !f.LinkUp:
 	case f.disputed() && f.confirmed(): // first: Bind does not open what a claim has shut
-		do = append(do, Action{Verb: DefendVIP, Until: f.HeldUntil})
+		do = append(do, f.defend()...)
 	case !f.Bound && !f.Permanent:
-		do = append(do, Action{Verb: BindVIP, Until: f.HeldUntil}, Action{Verb: AnnounceVIP})
+		do = append(do, Action{Verb: BindVIP, Until: f.end(), Probe: f.VRRP}, Action{Verb: AnnounceVIP})
 	case f.Permanent || f.extend():
-		do = append(do, Action{Verb: ExtendVIP, Until: f.HeldUntil})
+		do = append(do, Action{Verb: ExtendVIP, Until: f.end()})
+	}
+	if f.Announce > f.Announced && f.Bound && !f.Claimed && !f.Stopping {
+		do = append(do, Action{Verb: AnnounceVIP})
 	}
 	return do
 }
 
-// room is what is left of the tenure.
-func (f *Facts) room() time.Duration { return f.HeldUntil.Sub(f.Now) }
+// room is what is left of the tenure, for the kernel.
+func (f *Facts) room() time.Duration { return f.end().Sub(f.Now) }
 
 // fits reports whether the rest of the tenure is long enough for the kernel:
 // lifetimes are whole seconds, a fence is exact.
@@ -205,11 +223,11 @@ func (f *Facts) fits() bool { return f.Fenced || f.room() >= time.Second }
 func (f *Facts) extend() bool {
 	switch {
 	case f.Fenced:
-		return f.FenceUntil != f.HeldUntil
+		return f.FenceUntil != f.end()
 	case f.room() < time.Second+letGo:
-		return f.KernelUntil.Before(f.HeldUntil.Add(-letGo))
+		return f.KernelUntil.Before(f.end().Add(-letGo))
 	}
-	return f.HeldUntil.Sub(f.KernelUntil) >= time.Second
+	return f.end().Sub(f.KernelUntil) >= time.Second
 }
 
 // removeBy is when the VIP must be gone.
@@ -246,7 +264,7 @@ func Wake(r Role, f Facts) boottime.Instant {
 	if f.HeldUntil != 0 {
 		soonest(f.HeldUntil.Add(-letGo))
 		if !f.Fenced {
-			soonest(f.HeldUntil.Add(-time.Second - renewSoon))
+			soonest(f.end().Add(-time.Second - renewSoon))
 		}
 		soonest(f.RetryBind)
 		if f.disputed() && !f.confirmed() && f.Asked != 0 {
@@ -255,6 +273,9 @@ func Wake(r Role, f Facts) boottime.Instant {
 	}
 	if r == Standby {
 		soonest(f.FreeAt)
+	}
+	if r == Holder && f.VRRP {
+		soonest(f.QuietUntil)
 	}
 	soonest(f.AdoptUntil)
 	return at

@@ -39,7 +39,7 @@ func (l *Loop) changed(f Facts, next Role, do []Action, took time.Duration) {
 	e := l.elect.State()
 	from := l.role
 	l.role, l.since = next, time.Now()
-	l.why = whyOf(f, next, do)
+	l.why = l.whyOf(f, next, do)
 	level := hclogLevel(from, next)
 	l.log.Log(level, "role changed", "from", from.String(), "to", next.String(), "why", l.why, "epoch", e.Epoch,
 		"ms", fmt.Sprintf("%.1f", float64(took.Microseconds())/1000))
@@ -62,7 +62,7 @@ func (l *Loop) gap() float64 {
 }
 
 // whyOf is the reason of a change of role, for people.
-func whyOf(f Facts, next Role, do []Action) string {
+func (l *Loop) whyOf(f Facts, next Role, do []Action) string {
 	for _, a := range do {
 		if a.Why != "" {
 			return a.Why
@@ -75,6 +75,9 @@ func whyOf(f Facts, next Role, do []Action) string {
 		return "took over"
 	case next == Candidate:
 		return "the VIP is free"
+	}
+	if f.HeldUntil != 0 && f.VRRP {
+		return or(l.hands.Router.State().Waits(), l.memory.duplicate)
 	}
 	return or(f.unfit(), "another node holds")
 }
@@ -102,6 +105,8 @@ func (l *Loop) standing(f Facts, e election.State) string {
 		return f.unfit()
 	case !e.Known:
 		return "etcd was not reached yet"
+	case f.HeldUntil != 0 && !f.speaks():
+		return "the tenure is held and nothing is bound: " + l.hands.Router.State().Waits()
 	case f.Now.Before(f.RetryBind):
 		return "the tenure is held and nothing is bound: " + l.memory.duplicate
 	case f.Paused:

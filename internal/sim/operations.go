@@ -275,6 +275,9 @@ func (s *set) Sweep(context.Context, bool) error {
 	return nil
 }
 
+// Ask is vip.Set.Ask. Nobody here runs keepalived.
+func (s *set) Ask(context.Context) error { return nil }
+
 // Announce is vip.Set.Announce.
 func (s *set) Announce(context.Context) error {
 	s.h.pause(200 * time.Microsecond)
