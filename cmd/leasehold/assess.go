@@ -71,7 +71,8 @@ type MemberStatus struct {
 	Since    time.Time `json:"since,omitzero"`
 	Why      string    `json:"why,omitempty"`
 	Version  string    `json:"version,omitempty"`
-	Source   string    `json:"source"` // who says so: etcd, or this host's daemon when etcd does not answer
+	VRRP     string    `json:"vrrp,omitempty"` // the state of its router, and where that speaks from
+	Source   string    `json:"source"`         // who says so: etcd, or this host's daemon when etcd does not answer
 }
 
 // KernelStatus is what this host's kernel has of the VIPs.
@@ -112,6 +113,7 @@ func assess(f facts) ServiceStatus {
 	}
 	s.Wrong = append(s.Wrong, wrongCopies(f)...)
 	s.Wrong = append(s.Wrong, wrongFence(f, s.Fence)...)
+	s.Wrong = append(s.Wrong, wrongVRRP(f)...)
 	if f.member != nil {
 		s.Wrong = append(s.Wrong, f.member.Wrong...)
 	}
@@ -175,6 +177,7 @@ func assessMembers(f facts) []MemberStatus {
 	for _, v := range f.view.Members {
 		m := row(v.Node, v.Lease)
 		m.Eligible, m.Priority, m.Version, m.Why = v.Eligible, v.Priority, v.Version, v.Why
+		m.VRRP = v.VRRP
 		m.State = "eligible"
 		if !v.Eligible {
 			m.State = "not eligible"
@@ -244,6 +247,9 @@ func (s *ServiceStatus) conclude(f facts) {
 		s.ExitCode, s.Summary = exitPaused, "HA is paused"+pauseText(*s.Etcd.Pause, s.At)
 	default:
 		s.ExitCode, s.Summary = exitFine, s.Etcd.Holder+" holds the VIP"
+		if why := yields(f); why != "" {
+			s.Summary = s.Etcd.Holder + " holds the tenure, and the VIP is not on it: " + why
+		}
 	}
 }
 

@@ -150,6 +150,7 @@ func wrongFence(f facts, s FenceStatus) []string {
 		case v.State == fenceClaimed && mine:
 			wrong = append(wrong, fmt.Sprintf("another host, with the MAC %s, announces %s; the fence is shut until etcd has confirmed that it is ours. "+
 				"Take the VIP off that host (its switch port: the MAC table)", v.ClaimMAC, v.VIP))
+		case v.State == fenceShut && mine && yieldsHere(f):
 		case v.State == fenceShut && mine:
 			cure := "see the daemon's log"
 			if errors.Is(f.daemonErr, errNoDaemon) {

@@ -43,6 +43,7 @@ type LoopStatus struct {
 
 	Fence  LoopFence   `json:"fence"`
 	Claims *LoopClaims `json:"claims,omitempty"`
+	VRRP   *LoopVRRP   `json:"vrrp,omitempty"`
 }
 
 func loopStatus(s node.Snapshot) LoopStatus {
@@ -53,6 +54,7 @@ func loopStatus(s node.Snapshot) LoopStatus {
 		Paused: s.Paused, EtcdTrouble: s.Trouble, EtcdAgeMS: milliseconds(s.EtcdAge),
 		LinkUp: s.VIP.LinkUp, LinkWhy: s.VIP.LinkWhy, Bound: s.VIP.Bound, KernelAgeMS: milliseconds(s.VIPAge),
 		Fence: loopFence(s.VIP, now), Claims: loopClaims(s.VIP.Claim, now, wall),
+		VRRP: loopVRRP(s.VRRP),
 	}
 }
 

@@ -85,6 +85,9 @@ func (s ServiceStatus) renderFacts(w io.Writer, width int) {
 	}
 	say("kernel", s.Kernel.text())
 	say("fence", s.fenceText())
+	if text := s.vrrpText(); text != "" {
+		say("vrrp", text)
+	}
 	if text := s.claimsText(); text != "" {
 		say("claims", text)
 	}

@@ -16,6 +16,7 @@ import (
 	"leasehold/internal/health"
 	"leasehold/internal/node"
 	"leasehold/vip"
+	"leasehold/vrrpcompat"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -64,6 +65,7 @@ type unit struct {
 	set       *vip.Set
 	checks    *health.Checks
 	candidate *election.Candidate
+	router    *vrrpcompat.Router // nil: there is no keepalived to live beside
 	loop      *node.Loop
 	leave     *dismissal
 }
@@ -161,10 +163,14 @@ func newUnits(cfg *Config, left map[string][]string, cluster *election.Cluster, 
 			VIPs: s.prefixes(), Version: versionText(),
 			StateFile: filepath.Join(cfg.RunDir, s.Name+".json"), Specs: append(s.specTexts(), left[s.Name]...),
 		}, cluster, log.Named("election"))
+		beside, bad, err := u.beside(cfg, s, getenv, log.Named("vrrp"))
+		if problems = append(problems, bad...); err != nil {
+			return units, fmt.Errorf("service %s: %w", s.Name, err)
+		}
 		u.loop = node.New(node.Config{
 			Service: s.Name, Node: cfg.Node, Priority: s.Priority, Preempt: s.Preempt,
 			LastStanding: s.KeepLast, Version: versionText(), TTL: s.TTL, Strain: strain,
-		}, u.candidate, set, u.checks, node.Hooks{Decided: notify.Decided, Alive: notify.Alive, Role: notify.Role}, log.Named("node"))
+		}, u.candidate, set, u.checks, beside, node.Hooks{Decided: notify.Decided, Alive: notify.Alive, Role: notify.Role}, log.Named("node"))
 	}
 	if len(problems) > 0 {
 		return units, problems
@@ -181,6 +187,10 @@ func tasks(units []*unit) (loops, observers []task) {
 		for _, t := range []task{{"vip " + u.name, u.set.Run}, {"health " + u.name, u.checks.Run}, {"election " + u.name, u.candidate.Run}} {
 			l.ended.Add(1)
 			observers = append(observers, dismissable(t, l.observers, l.ended.Done))
+		}
+		if u.router != nil {
+			l.ended.Add(1)
+			observers = append(observers, dismissable(task{"vrrp " + u.name, u.router.Run}, l.observers, l.ended.Done))
 		}
 	}
 	return loops, observers

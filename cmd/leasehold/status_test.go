@@ -88,6 +88,13 @@ func testFacts(t *testing.T) facts {
 	}
 }
 
+// beside gives the service a router.
+func beside(f *facts, v *LoopVRRP) {
+	d := f.daemon.Services["mysql"]
+	d.Loop.VRRP = v
+	f.daemon.Services["mysql"] = d
+}
+
 func pauseKey(f facts, left time.Duration) *election.PauseKey {
 	until := f.now.Add(left)
 	return &election.PauseKey{
@@ -153,6 +160,24 @@ func TestStatusTable(t *testing.T) {
 			f.view.Holder.Lease, f.left[0x99] = 0x99, 43*time.Minute
 			f.view.Members = f.view.Members[1:]
 			f.daemon, f.daemonErr = nil, errNoDaemon
+		}},
+		"vrrp": {exitFine, func(f *facts) {
+			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "handed over by another of our nodes", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
+				Packets: map[string]uint64{"accepted": 3, "other_vrid": 12}})
+		}},
+		"vrrp-yields": {exitFine, func(f *facts) {
+			f.copies, f.fences[0].state.Until = nil, 0
+			beside(f, &LoopVRRP{Mode: "full", State: "Backup", Cause: "a router with a better claim is Active", Priority: 100, Source: "10.20.8.50",
+				Waits: "yields to 10.20.8.27, priority 150"})
+		}},
+		"vrrp-notice": {exitWrong, func(f *facts) {
+			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "no other router is Active", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
+				Notices: []VRRPNotice{{Name: "does_not_give_way", From: "10.20.8.27", Times: 3, What: "10.20.8.27 is Active with priority 100 and does not give way"}}})
+		}},
+		"vrrp-holder-elsewhere-yields": {exitFine, func(f *facts) {
+			f.view.Holder.Node, f.view.Tenure.Node, f.copies, f.fences[0].state.Until = "db20-025", "db20-025", nil, 0
+			f.view.Members[1].VRRP = "Backup 10.20.8.51"
+			f.daemon.Services["mysql"] = daemonService{Loop: LoopStatus{Role: "standby", LinkUp: true, Eligible: true, Fence: LoopFence{Kind: "tcx"}}}
 		}},
 		"strangers": {exitWrong, func(f *facts) {
 			f.view.Strange = []string{"/leasehold/mysql/foo is not a key of Leasehold\x1b[2J"}

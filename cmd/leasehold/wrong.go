@@ -23,6 +23,7 @@ func wrongHere(f facts, fence FenceStatus) []string {
 			}
 		}
 		switch {
+		case mine && !right && yieldsHere(f): // a foreign router has it, as it should be
 		case mine && !right:
 			wrong = append(wrong, fmt.Sprintf("this host is the holder, and %s is not on it as configured; see the daemon's log", v.Spec.Prefix))
 		case here && stays && !mine:
