@@ -84,6 +84,7 @@ type Service struct {
 	KeepLast     bool // last_standing: keep
 	Checks       []Check
 	Announce     vip.Schedule
+	VRRP         *VRRP // nil: none
 
 	line, ttlLine, preemptDelayLine int
 	ttlGiven                        bool
@@ -118,7 +119,7 @@ func (s *Service) vipConfig(cfg *Config, log hclog.Logger) vip.Config {
 		VIPs: s.specs(), Announce: s.Announce, ResetClients: true,
 		Fence: s.Fence, BPFDir: cfg.BPFDir, Probe: s.Probe, Log: log,
 	}
-	if c.Fence == vip.FenceAuto && needsFence(s.TTL) {
+	if c.Fence == vip.FenceAuto && (needsFence(s.TTL) || s.VRRP.needsFence()) {
 		c.Fence = vip.FenceRequired // nothing else ends a tenure that short
 	}
 	return c

@@ -134,9 +134,7 @@ func (d configDecoder) service(n ast.Node, s *Service) {
 		"checks": d.list("checks", "- process: {pidfile: /run/mysqld/mysqld.pid}; take the key out for no checks",
 			func(n ast.Node) { d.check(n, s) }),
 		"announce": func(n ast.Node) { d.announce(n, &s.Announce) },
-		"!vrrp": func(n ast.Node) {
-			d.problem(line(n), "vrrp comes with a later release, and this one would hold the VIP beside a keepalived without regard for it; take the section out, and run no keepalived for this VIP")
-		},
+		"vrrp":     func(n ast.Node) { d.vrrp(n, s) },
 	})
 	if !hasVIPs && len(d.problems) == before {
 		d.problem(s.line, `%s has no vips, and there is nothing to hold without one; write vips: ["10.20.8.188/24 dev eth0"]`, where)

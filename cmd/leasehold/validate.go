@@ -48,6 +48,7 @@ func validate(r *report, cfg *Config, hostname func() (string, error)) {
 		validateService(r, &cfg.Services[i], cfg.Etcd.Embedded)
 	}
 	validateVIPs(r, cfg)
+	validateVRRP(r, cfg)
 }
 
 func validateNode(r *report, cfg *Config, hostname func() (string, error)) {

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"leasehold/vrrpcompat"
+)
+
+// Defaults of a vrrp section; those of the router itself are package vrrpcompat's.
+const (
+	// defaultVRRPTTL is what keepalived sends to a unicast peer over IPv4, and what
+	// reaches one through routers over IPv6 too, where its 64 might not.
+	defaultVRRPTTL = 255
+	// longestStartupDelay is the longest that leasehold import takes over.
+	longestStartupDelay = time.Hour
+)
+
+// VRRP is the vrrp section of a service: the VRRP router that its nodes are beside
+// keepalived.
+type VRRP struct {
+	// Router has no password: (*Service).router reads it. A zero stands for package
+	// vrrpcompat's default.
+	Router       vrrpcompat.Config
+	Interface    string        // where adverts are heard and sent
+	PasswordFile *SecretFile   // nil: no authentication
+	StartupDelay time.Duration // how long after the daemon's start the router stays down
+	TTL          uint8         // of the adverts to unicast peers
+	VMAC         bool          // use_vmac
+	Excluded     []netip.Addr  // VIPs that are not advertised
+
+	line   int
+	lines  map[string]int // of its keys
+	broken bool           // something in it could not be read, so the rest says little
+}
+
+// at returns the line that a key is written on; the section's when it is not.
+func (v *VRRP) at(key string) int {
+	if line, ok := v.lines[key]; ok {
+		return line
+	}
+	return v.line
+}
+
+// gate reports whether the node only listens.
+func (v *VRRP) gate() bool { return v.Router.Mode == vrrpcompat.ModeGate }
+
+// patience is how long after an advert of ours the quickest keepalived takes over:
+// the Active_Down_Interval of the highest priority, as others are not known.
+func (v *VRRP) patience() time.Duration {
+	c := v.Router.WithDefaults()
+	return vrrpcompat.ActiveDownInterval(c.Version, vrrpcompat.PriorityOwner, c.Interval, c.DownAdverts)
+}
+
+// spare is what is left of patience when the next advert is due, behind a guard of
+// the given lateness; see the ttl's.
+func (v *VRRP) spare(late time.Duration) time.Duration {
+	return v.patience() - late - v.Router.WithDefaults().Interval
+}
+
+// needsFence reports whether lifetimes alone cannot take the VIP from a killed or
+// frozen daemon before a keepalived takes over: they are whole seconds, and each
+// must last until the next advert.
+func (v *VRRP) needsFence() bool {
+	return v != nil && !v.gate() && v.spare(lifetimeLateness) < lifetimeUnit
+}
+
+// fill sets what follows from the VIPs of the service: those that are advertised,
+// in their order, and the interface.
+func (v *VRRP) fill(vips []VIP) {
+	v.Router.VIPs = nil
+	for _, one := range vips {
+		if a := one.Spec.Prefix.Addr(); !slices.Contains(v.Excluded, a) {
+			v.Router.VIPs = append(v.Router.VIPs, a)
+			if v.Interface == "" {
+				v.Interface = one.Spec.Device
+			}
+		}
+	}
+}
+
+// router returns the VRRP router of a service that has one, with its password read.
+func (s *Service) router(file string, getenv func(string) string) (vrrpcompat.Config, Problems) {
+	v := s.VRRP
+	if v.PasswordFile == nil {
+		return v.Router, nil
+	}
+	c := v.Router
+	secret, err := v.PasswordFile.Read(getenv)
+	if err == nil {
+		c.Auth.Password = secret.Reveal()
+		err = c.Validate()
+	}
+	if err != nil {
+		return vrrpcompat.Config{}, Problems{{file, v.PasswordFile.Line, fmt.Sprintf("services.%s.vrrp.auth.password_file: %v", s.Name, err)}}
+	}
+	return c, nil
+}
+
+// text says what the daemon does beside keepalived.
+func (v *VRRP) text() string {
+	c := v.Router.WithDefaults()
+	to := c.Group.String()
+	if c.Unicast() {
+		to = join(c.Peers)
+	}
+	said := []string{fmt.Sprintf("router %d on %s, version %d", c.VRID, v.Interface, c.Version)}
+	if v.gate() {
+		said = append(said, fmt.Sprintf("only listens (mode gate): the VIP is not held while another router advertises to %s", to))
+	} else {
+		said = append(said, fmt.Sprintf("advertises %s every %s to %s while it holds the VIP", join(c.VIPs), c.Interval, to))
+	}
+	if len(v.Excluded) > 0 {
+		said = append(said, join(v.Excluded)+" not advertised")
+	}
+	if v.PasswordFile != nil {
+		said = append(said, fmt.Sprintf("%s with the password in %s", c.Auth.Type, v.PasswordFile.Path))
+	}
+	if !v.gate() {
+		said = append(said, fmt.Sprintf("priority %d, %s", c.Priority, v.preempts(c)))
+	}
+	if v.VMAC {
+		said = append(said, "with the virtual MAC address")
+	}
+	if v.StartupDelay > 0 {
+		said = append(said, fmt.Sprintf("begins %s after the daemon", v.StartupDelay))
+	}
+	return strings.Join(said, "; ")
+}
+
+// preempts says what happens beside an Active router of lower priority.
+func (v *VRRP) preempts(c vrrpcompat.Config) string {
+	switch {
+	case c.NoPreempt:
+		return "leaves the VIP to a keepalived that has it"
+	case c.PreemptDelay > 0:
+		return fmt.Sprintf("takes the VIP from a keepalived of lower priority after %s", c.PreemptDelay)
+	}
+	return "takes the VIP from a keepalived of lower priority"
+}
+
+// join lists addresses.
+func join(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}
