@@ -60,7 +60,7 @@ func Step(r Role, f Facts) (Role, []Action) {
 // enter is a tenure that this node got, or finds that it still has.
 func (f *Facts) enter(r Role) (Role, []Action) {
 	why := f.unfit()
-	if f.Now.Before(f.RetryBind) {
+	if f.Now.Before(f.RetryBind) || !f.speaks() {
 		why = or(why, f.Yield) // what a holder would follow: perhaps it goes better there
 	}
 	// An earlier run held it: no reason to drop it before the checks have spoken.

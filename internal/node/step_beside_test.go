@@ -56,6 +56,7 @@ func TestStepBesideKeepalived(t *testing.T) {
 		"Active, and somebody answers": {Candidate, waiting(), func(f *Facts) { f.QuietUntil, f.RetryBind = t0.Add(3*time.Second), t0.Add(1) }, Candidate,
 			nil},
 		"unhealthy behind a better one": {Standby, waiting(), func(f *Facts) { f.Healthy = false }, Standby, all(Withdraw, RemoveVIP, LeaveVRRP, Resign)},
+		"asked for elsewhere":           {Standby, waiting(), func(f *Facts) { f.Yield = "switchover" }, Standby, all(Withdraw, RemoveVIP, LeaveVRRP, Resign)},
 		"the router does not work":      {Standby, waiting(), func(f *Facts) { f.Mute = "no socket" }, Standby, all(Withdraw, RemoveVIP, LeaveVRRP, Resign)},
 		"a pause ends behind a better one": {Standby, waiting(), func(f *Facts) { f.PauseOver, f.HeldUntil, f.Told = true, t0.Add(time.Hour), t0.Add(time.Hour) }, Standby,
 			all(Shorten, RestartChecks)},
