@@ -102,7 +102,7 @@ func (c *Codec) appendIPv4(b []byte, to netip.Addr) []byte {
 	src, dst := c.own.As4(), to.As4()
 	b = append(b, 0x45, tosControl, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, c.id)
-	b = append(b, 0, 0, maxTTL, protocol, 0, 0)
+	b = append(b, 0, 0, c.cfg.TTL, protocol, 0, 0)
 	b = append(b, src[:]...)
 	return append(b, dst[:]...)
 }

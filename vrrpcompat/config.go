@@ -105,6 +105,9 @@ type Config struct {
 	// AnySource accepts unicast adverts from others than the peers, as keepalived
 	// does without check_unicast_src.
 	AnySource bool
+	// TTL is the TTL or hop limit of the unicast adverts that are sent; zero means
+	// 255, which they always have in multicast.
+	TTL uint8
 	// MinTTL and MaxTTL bound the TTL or hop limit of a unicast advert; zero means
 	// no bound. In multicast it must be 255.
 	MinTTL, MaxTTL uint8
@@ -187,6 +190,9 @@ func (c Config) WithDefaults() Config {
 		if c.Version == Version2 {
 			c.Checksum = ChecksumMessage
 		}
+	}
+	if c.TTL == 0 {
+		c.TTL = maxTTL
 	}
 	if c.MaxInterval == 0 {
 		c.MaxInterval = maxV3Interval

@@ -21,7 +21,7 @@ func say(tb testing.TB, c Config, from netip.Addr, priority uint8) Packet {
 func overheard(from *Codec, data []byte, to netip.Addr) Packet {
 	p := Packet{Data: data}
 	if from.v6 {
-		p.Src, p.Dst, p.HopLimit = from.own, to, maxTTL
+		p.Src, p.Dst, p.HopLimit = from.own, to, from.cfg.TTL
 	}
 	return p
 }

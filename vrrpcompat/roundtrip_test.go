@@ -37,6 +37,7 @@ func anyConfig(r *rand.Rand) (ours, theirs Config, us, them netip.Addr) {
 	ours, theirs = c, c
 	if r.IntN(2) == 0 {
 		ours.Peers, theirs.Peers = []netip.Addr{them}, []netip.Addr{us}
+		ours.TTL = uint8(r.IntN(256))
 	}
 	if c.Version == Version3 && !six {
 		ours.Checksum = ChecksumForm(r.IntN(int(ChecksumGroup) + 1))
@@ -64,7 +65,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatalf("seed %d: %+v: %s", seed, ours, reader.Explain(a, why))
 			}
 			want := Advert{
-				Source: us, Destination: to, TTL: 255, Version: ours.Version, VRID: ours.VRID, Priority: priority,
+				Source: us, Destination: to, TTL: writer.cfg.TTL, Version: ours.Version, VRID: ours.VRID, Priority: priority,
 				Interval: ours.Interval, Auth: ours.Auth.Type, Checksum: writer.cfg.Checksum,
 			}
 			if ours.Auth.Type == AuthAH {

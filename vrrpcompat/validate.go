@@ -155,6 +155,8 @@ func (c Config) validateTTL() error {
 		return fmt.Errorf("min_ttl (%d) is over max_ttl (%d): no advert would pass; write them the other way round", c.MinTTL, c.MaxTTL)
 	case c.Unicast():
 		return nil
+	case c.TTL != 0 && c.TTL != maxTTL:
+		return fmt.Errorf("ttl (%d) is for unicast: a multicast advert must have 255, or every router drops it (RFC 9568 section 5.1.1.3); take it out", c.TTL)
 	case c.MinTTL != 0 || c.MaxTTL != 0:
 		return fmt.Errorf("min_ttl and max_ttl are for unicast: a multicast advert must have 255 (RFC 9568 section 5.1.1.3); take them out")
 	case c.AnySource:
