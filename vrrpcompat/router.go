@@ -37,6 +37,7 @@ type RouterConfig struct {
 type wire interface {
 	Receive(buf []byte) (Packet, error)
 	Send(b []byte, to netip.Addr) error
+	Gone() bool
 	Close() error
 }
 
@@ -156,7 +157,7 @@ func (r *Router) session(ctx context.Context) (err error) {
 	broken := make(chan error, 1)
 	var reading sync.WaitGroup
 	reading.Go(func() { broken <- r.read(conn) })
-	err = r.serve(ctx, broken)
+	err = r.serve(ctx, conn, broken)
 	r.mu.Lock()
 	r.conn = nil
 	r.mu.Unlock()
@@ -198,7 +199,7 @@ func (r *Router) fail(err error) {
 
 // read hands every packet to the machine until the sockets are closed.
 func (r *Router) read(conn wire) error {
-	buf := make([]byte, MaxPacket)
+	buf := make([]byte, MaxPacket+1)
 	for {
 		p, err := conn.Receive(buf)
 		if err != nil {
@@ -209,8 +210,8 @@ func (r *Router) read(conn wire) error {
 }
 
 // serve keeps the timers. It returns when ctx ends, the sockets break, or the
-// interface has another address.
-func (r *Router) serve(ctx context.Context, broken <-chan error) error {
+// interface is another one or has another address.
+func (r *Router) serve(ctx context.Context, conn wire, broken <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	looked := r.now()
@@ -226,6 +227,9 @@ func (r *Router) serve(ctx context.Context, broken <-chan error) error {
 		rest := r.turn()
 		if now := r.now(); now.Sub(looked) >= reopenAfter {
 			looked = now
+			if conn.Gone() {
+				return fmt.Errorf("%s is not there any more, or was made anew", r.cfg.Interface)
+			}
 			if own, err := r.source(); err == nil && own != r.address() {
 				r.log.Warn("adverts come from another address from now on", "iface", r.cfg.Interface, "was", r.address(), "is", own)
 				return nil

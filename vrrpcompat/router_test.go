@@ -29,6 +29,7 @@ type lan struct {
 	mu   sync.Mutex
 	sent []sent
 	fail error
+	away bool // the interface was made anew
 	r    *Router
 	peer *Codec
 }
@@ -55,6 +56,12 @@ func (l *lan) Send(b []byte, _ netip.Addr) error {
 	}
 	l.sent = append(l.sent, sent{time.Since(l.start), b[ipv4Header+vrrpPriority]})
 	return nil
+}
+
+func (l *lan) Gone() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.away
 }
 
 func (l *lan) Close() error {
@@ -338,6 +345,29 @@ func TestRouterReopens(t *testing.T) {
 		l.pass(2 * reopenAfter)
 		if s := l.r.State(); s.Trouble != "" || s.State != Active || len(l.take()) == 0 {
 			t.Errorf("%q, %v", s.Trouble, s.State)
+		}
+	})
+}
+
+// An interface that is made anew, as ifdown and ifup of some do, needs new sockets.
+func TestRouterInterfaceMadeAnew(t *testing.T) {
+	onLAN(t, nil, func(l *lan) {
+		l.r.Speak(l.now().Add(time.Hour), true)
+		opened := 0
+		l.r.mu.Lock()
+		open := l.r.open
+		l.r.open = func(own netip.Addr) (wire, error) { opened++; return open(own) }
+		l.r.mu.Unlock()
+		l.mu.Lock()
+		l.away = true
+		l.mu.Unlock()
+		l.pass(reopenAfter + time.Millisecond)
+		l.mu.Lock()
+		l.away = false
+		l.mu.Unlock()
+		l.pass(reopenAfter + time.Millisecond)
+		if s := l.r.State(); opened != 1 || s.State != Active || s.Trouble != "" {
+			t.Errorf("opened %d times, %v, %q", opened, s.State, s.Trouble)
 		}
 	})
 }

@@ -19,6 +19,7 @@ func (u *unit) beside(cfg *Config, s *Service, getenv func(string) string, log h
 	if len(bad) > 0 {
 		return nil, bad, nil
 	}
+	c.TTL = s.VRRP.TTL
 	var vips []netip.Addr
 	for _, v := range s.VIPs {
 		vips = append(vips, v.Spec.Prefix.Addr())
