@@ -121,4 +121,3 @@ func (s ServiceStatus) vrrpText() string {
 	}
 	return strings.Join(parts, "; ")
 }
-
