@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ func (a *app) check(getenv func(string) string) error {
 	}
 	notes, problems := checkFiles(cfg, getenv, time.Now())
 	problems = append(problems, ownAddresses(cfg, vip.OwnAddress)...)
+	problems = append(problems, ownPeers(cfg, net.InterfaceAddrs)...)
 	if len(problems) > 0 {
 		return problems
 	}
@@ -106,6 +108,9 @@ func (s *Service) summary(w io.Writer, guard string, late time.Duration) {
 	for _, c := range s.Checks {
 		say("check", "%s", c.text())
 	}
+	if s.VRRP != nil {
+		say("vrrp", "%s", s.VRRP.text())
+	}
 	say("announce", "%v after taking over, then every %s", s.Announce.Burst, s.Announce.Refresh)
 }
 
@@ -132,21 +137,28 @@ func (c Check) text() string {
 // checkFiles opens the files that the configuration names.
 func checkFiles(cfg *Config, getenv func(string) string, now time.Time) (notes []Problem, problems Problems) {
 	r := &report{file: cfg.File}
-	secret := func(where string, f *SecretFile) {
-		if f == nil {
-			return
-		}
-		switch _, err := f.Read(getenv); {
+	tell := func(where string, f *SecretFile, err error) {
+		switch {
 		case errors.Is(err, errNoCredentials):
 			r.note(f.Line, "%s: not looked at: %v", where, err)
 		case err != nil:
 			r.problem(f.Line, "%s: %v", where, err)
 		}
 	}
+	secret := func(where string, f *SecretFile) {
+		if f != nil {
+			_, err := f.Read(getenv)
+			tell(where, f, err)
+		}
+	}
 	secret("etcd.password_file", cfg.Etcd.PasswordFile)
 	for _, s := range cfg.Services {
 		for _, c := range s.Checks {
 			secret(fmt.Sprintf("services.%s.checks.%s.password_file", s.Name, c.Health.Name), c.PasswordFile)
+		}
+		if s.VRRP != nil {
+			_, err := s.VRRP.withPassword(getenv)
+			tell(fmt.Sprintf("services.%s.vrrp.auth.password_file", s.Name), s.VRRP.PasswordFile, err)
 		}
 	}
 	if cfg.Etcd.TLS() {

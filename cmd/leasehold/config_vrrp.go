@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"leasehold/vrrpcompat"
@@ -84,69 +83,23 @@ func (v *VRRP) fill(vips []VIP) {
 
 // router returns the VRRP router of a service that has one, with its password read.
 func (s *Service) router(file string, getenv func(string) string) (vrrpcompat.Config, Problems) {
-	v := s.VRRP
-	if v.PasswordFile == nil {
-		return v.Router, nil
-	}
-	c := v.Router
-	secret, err := v.PasswordFile.Read(getenv)
-	if err == nil {
-		c.Auth.Password = secret.Reveal()
-		err = c.Validate()
-	}
+	c, err := s.VRRP.withPassword(getenv)
 	if err != nil {
-		return vrrpcompat.Config{}, Problems{{file, v.PasswordFile.Line, fmt.Sprintf("services.%s.vrrp.auth.password_file: %v", s.Name, err)}}
+		return vrrpcompat.Config{}, Problems{{file, s.VRRP.PasswordFile.Line, fmt.Sprintf("services.%s.vrrp.auth.password_file: %v", s.Name, err)}}
 	}
 	return c, nil
 }
 
-// text says what the daemon does beside keepalived.
-func (v *VRRP) text() string {
-	c := v.Router.WithDefaults()
-	to := c.Group.String()
-	if c.Unicast() {
-		to = join(c.Peers)
+// withPassword returns the router with its password, where it has one.
+func (v *VRRP) withPassword(getenv func(string) string) (vrrpcompat.Config, error) {
+	c := v.Router
+	if v.PasswordFile == nil {
+		return c, nil
 	}
-	said := []string{fmt.Sprintf("router %d on %s, version %d", c.VRID, v.Interface, c.Version)}
-	if v.gate() {
-		said = append(said, fmt.Sprintf("only listens (mode gate): the VIP is not held while another router advertises to %s", to))
-	} else {
-		said = append(said, fmt.Sprintf("advertises %s every %s to %s while it holds the VIP", join(c.VIPs), c.Interval, to))
+	secret, err := v.PasswordFile.Read(getenv)
+	if err != nil {
+		return vrrpcompat.Config{}, err
 	}
-	if len(v.Excluded) > 0 {
-		said = append(said, join(v.Excluded)+" not advertised")
-	}
-	if v.PasswordFile != nil {
-		said = append(said, fmt.Sprintf("%s with the password in %s", c.Auth.Type, v.PasswordFile.Path))
-	}
-	if !v.gate() {
-		said = append(said, fmt.Sprintf("priority %d, %s", c.Priority, v.preempts(c)))
-	}
-	if v.VMAC {
-		said = append(said, "with the virtual MAC address")
-	}
-	if v.StartupDelay > 0 {
-		said = append(said, fmt.Sprintf("begins %s after the daemon", v.StartupDelay))
-	}
-	return strings.Join(said, "; ")
-}
-
-// preempts says what happens beside an Active router of lower priority.
-func (v *VRRP) preempts(c vrrpcompat.Config) string {
-	switch {
-	case c.NoPreempt:
-		return "leaves the VIP to a keepalived that has it"
-	case c.PreemptDelay > 0:
-		return fmt.Sprintf("takes the VIP from a keepalived of lower priority after %s", c.PreemptDelay)
-	}
-	return "takes the VIP from a keepalived of lower priority"
-}
-
-// join lists addresses.
-func join(addrs []netip.Addr) string {
-	words := make([]string, len(addrs))
-	for i, a := range addrs {
-		words[i] = a.String()
-	}
-	return strings.Join(words, ", ")
+	c.Auth.Password = secret.Reveal()
+	return c, c.Validate()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -148,6 +149,7 @@ func configFindings(file string, cfg *Config, err error, getenv func(string) str
 		return found
 	}
 	notes, problems := checkFiles(cfg, getenv, time.Now())
+	problems = append(problems, ownPeers(cfg, net.InterfaceAddrs)...)
 	var found []Finding
 	for _, p := range problems {
 		found = append(found, failure(check, p.String(), "as said; leasehold check tells when it is good"))

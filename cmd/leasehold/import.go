@@ -75,7 +75,7 @@ func (a *app) importFile(file string, f importFlags) error {
 		return unreadable(err)
 	}
 	res := keepalivedconf.Convert(src, opt)
-	if err := proofread(src, opt); err != nil {
+	if err := proofread(res); err != nil {
 		return err
 	}
 	if err := a.write(res, f); err != nil {
@@ -128,11 +128,8 @@ func unreadable(err error) error {
 	return err
 }
 
-// proofread reads what is to be written as the daemon will. A vrrp section is left
-// out of that: it comes with a later release.
-func proofread(src *keepalivedconf.Source, opt keepalivedconf.Options) error {
-	opt.KeepVRRP = false
-	res := keepalivedconf.Convert(src, opt)
+// proofread reads what is to be written as the daemon will.
+func proofread(res *keepalivedconf.Result) error {
 	if res.YAML == nil {
 		return nil
 	}

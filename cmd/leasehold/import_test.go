@@ -21,34 +21,63 @@ func keepalivedSamples(t testing.TB) []string {
 	return files
 }
 
-// What import writes is a configuration that the daemon loads.
+// What import writes is a configuration that the daemon loads, with the routers
+// that are in it, and their passwords.
 func TestImportIsLoaded(t *testing.T) {
+	routers := 0
 	for _, file := range keepalivedSamples(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			out := filepath.Join(t.TempDir(), "leasehold.yaml")
-			code, stdout, stderr := leasehold(t, "import", "-i", "db1", "--node", "db20-024", "-o", out, file)
-			if code != exitFine && code != exitUnmapped || stdout != "" {
-				t.Fatalf("exit code %d, stdout %q, stderr:\n%s", code, stdout, stderr)
-			}
-			if (code == exitUnmapped) != strings.Contains(stderr, "left out:\n") {
-				t.Errorf("exit code %d, stderr:\n%s", code, stderr)
-			}
-			if strings.HasSuffix(file, "lvs-only.conf") {
-				if _, err := os.Stat(out); !os.IsNotExist(err) || code != exitUnmapped {
-					t.Errorf("a configuration was written (%v), exit code %d", err, code)
-				}
-				return
-			}
-			cfg, err := LoadConfig(out, os.Hostname)
-			if err != nil {
-				b, _ := os.ReadFile(out)
-				t.Fatalf("%v\n%s", err, b)
-			}
-			if cfg.Node != "db20-024" || len(cfg.Services) == 0 {
-				t.Errorf("node %s, services %v", cfg.Node, cfg.serviceNames())
-			}
+			isLoaded(t, file)
+			routers += isLoaded(t, file, "--vrrp", "keep", "--secrets", filepath.Join(t.TempDir(), "secrets"))
 		})
 	}
+	if routers < 15 {
+		t.Errorf("%d routers came of all samples, want 15 at least", routers)
+	}
+}
+
+// isLoaded imports a sample, and returns how many routers the daemon would run.
+func isLoaded(t *testing.T, file string, flags ...string) (routers int) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "leasehold.yaml")
+	code, stdout, stderr := leasehold(t, append([]string{"import", "-i", "db1", "--node", "db20-024", "-o", out, file}, flags...)...)
+	if code != exitFine && code != exitUnmapped || stdout != "" {
+		t.Fatalf("exit code %d, stdout %q, stderr:\n%s", code, stdout, stderr)
+	}
+	if (code == exitUnmapped) != strings.Contains(stderr, "left out:\n") {
+		t.Errorf("exit code %d, stderr:\n%s", code, stderr)
+	}
+	if strings.HasSuffix(file, "lvs-only.conf") {
+		if _, err := os.Stat(out); !os.IsNotExist(err) || code != exitUnmapped {
+			t.Errorf("a configuration was written (%v), exit code %d", err, code)
+		}
+		return 0
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := LoadConfig(out, os.Hostname)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	if cfg.Node != "db20-024" || len(cfg.Services) == 0 {
+		t.Errorf("node %s, services %v", cfg.Node, cfg.serviceNames())
+	}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if s.VRRP == nil {
+			continue
+		}
+		routers++
+		if c, problems := s.router(out, os.Getenv); len(problems) > 0 || c.Validate() != nil {
+			t.Errorf("%s: %v, %v", s.Name, problems, c.Validate())
+		}
+	}
+	if want := strings.Count(string(b), "\n    vrrp:\n"); routers != want || len(flags) == 0 && routers > 0 {
+		t.Errorf("%d routers, want %d", routers, want)
+	}
+	return routers
 }
 
 // In what is printed, every line that is told stands in exactly one of the two
@@ -228,19 +257,21 @@ func FuzzImport(f *testing.F) {
 		if err != nil {
 			return
 		}
-		res := keepalivedconf.Convert(src, keepalivedconf.Options{Node: "n"})
-		if res.YAML == nil || len(res.YAML) > maxConfig {
-			return
-		}
-		if _, err := ParseConfig("leasehold.yaml", res.YAML, os.Hostname); err != nil {
-			t.Fatalf("%v\n%s", err, res.YAML)
-		}
-		seen := map[keepalivedconf.Pos]bool{}
-		for _, l := range res.Lines {
-			if seen[l.Pos] {
-				t.Errorf("%s is told twice", l.Pos)
+		for _, keep := range []bool{false, true} {
+			res := keepalivedconf.Convert(src, keepalivedconf.Options{Node: "n", KeepVRRP: keep})
+			if res.YAML == nil || len(res.YAML) > maxConfig {
+				return
 			}
-			seen[l.Pos] = true
+			if _, err := ParseConfig("leasehold.yaml", res.YAML, os.Hostname); err != nil {
+				t.Fatalf("%v\n%s", err, res.YAML)
+			}
+			seen := map[keepalivedconf.Pos]bool{}
+			for _, l := range res.Lines {
+				if seen[l.Pos] {
+					t.Errorf("%s is told twice", l.Pos)
+				}
+				seen[l.Pos] = true
+			}
 		}
 	})
 }

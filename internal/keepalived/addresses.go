@@ -16,10 +16,16 @@ func (c *converter) addresses(in *instance, s *service) {
 			c.left(a, "the instance is for IPv%d, as its first address is, and keepalived ignores the others; move it to virtual_ipaddress_excluded, and import again", in.family())
 			continue
 		}
-		c.vip(in, a, s)
+		if spec, ok := c.vip(in, a, s); ok {
+			s.advertised = append(s.advertised, spec)
+		} else if _, isOne := address(a.keyword()); isOne {
+			s.incomplete = true
+		}
 	}
 	for _, a := range in.Excluded {
-		c.vip(in, a, s)
+		if spec, ok := c.vip(in, a, s); ok {
+			s.excluded = append(s.excluded, spec.Prefix.Addr())
+		}
 	}
 }
 
@@ -30,8 +36,8 @@ type words struct {
 	lost                            []string // what Leasehold has no word for
 }
 
-// vip makes one address.
-func (c *converter) vip(in *instance, at *statement, s *service) {
+// vip makes one address; ok is false when it was left out.
+func (c *converter) vip(in *instance, at *statement, s *service) (spec vip.Spec, ok bool) {
 	w, why := cutAddress(at.Words)
 	p, ok := address(w.address)
 	switch {
@@ -42,7 +48,7 @@ func (c *converter) vip(in *instance, at *statement, s *service) {
 	}
 	if why != "" {
 		c.left(at, "%s", why)
-		return
+		return spec, false
 	}
 	if w.dev == "" || in.VMAC.At != nil && w.dev == in.VMAC.Value {
 		w.dev = in.Interface.Value
@@ -51,14 +57,14 @@ func (c *converter) vip(in *instance, at *statement, s *service) {
 	switch {
 	case err != nil:
 		c.left(at, "%v", err)
-		return
+		return spec, false
 	case unprintable(spec.String()):
 		c.left(at, "has a name in it that is no name of a device; correct it, and import again")
-		return
+		return spec, false
 	}
 	if other, twice := c.taken[p.Addr()]; twice {
 		c.left(at, "is an address of services.%s already, and only one of them can have it; take one out, and import again", other)
-		return
+		return spec, false
 	}
 	c.taken[p.Addr()] = s.name
 	s.vips = append(s.vips, spec.String())
@@ -71,6 +77,7 @@ func (c *converter) vip(in *instance, at *statement, s *service) {
 	if len(w.lost) > 0 {
 		c.left(at, "without %s: Leasehold has no word for it; see whether the service needs it", strings.Join(w.lost, ", "))
 	}
+	return spec, true
 }
 
 // spec makes a VIP of an address, without what Leasehold has no word for.

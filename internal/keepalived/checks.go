@@ -55,13 +55,25 @@ func (c *converter) checks(u unit, s *service) {
 			c.trackInterface(one, s)
 		}
 	}
-	// With weights alone keepalived never takes the addresses from everybody.
-	s.keepLast = weighted && !plain
+	// With weights alone keepalived never takes the addresses from everybody. Beside
+	// another router that is for the other to do, whose health is not known.
+	s.keepLast = weighted && !plain && s.router == nil
 	c.hints.unchecked = c.hints.unchecked || len(s.checks) == 0
 }
 
 // weights is said where a check only changed the priority.
 const weights = "there are no weights: a node is not eligible while the check fails, however small the weight; last_standing: keep leaves the addresses with the last holder when no node is eligible; see whether that is what is meant"
+
+// noWeights is what is said of a weight.
+func (s *service) noWeights() string {
+	if s.router != nil {
+		return weightsBeside
+	}
+	return weights
+}
+
+// weightsBeside is said of it where there is a vrrp section.
+const weightsBeside = "there are no weights: a node is not eligible while the check fails, however small the weight, and leaves the addresses to a keepalived peer; see whether that is what is meant"
 
 const reversed = "the check is to fail, and Leasehold has no such check; write a program that turns the result round"
 
@@ -94,7 +106,7 @@ func (c *converter) trackScript(t track, s *service, done map[string]int) (weigh
 	}
 	c.became(t.At, s.key(fmt.Sprintf("checks[%d]", i)))
 	if weight != 0 {
-		c.left(from, weights)
+		c.left(from, "%s", s.noWeights())
 	} else if from == sc.Weight.At && from != nil {
 		c.nothing(from, "a node whose check fails is not eligible, as with weight 0")
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"leasehold/vip"
 )
 
 // Options is what a configuration of Leasehold needs that keepalived's has not.
@@ -53,6 +55,10 @@ type service struct {
 	burst      []time.Duration // nil: the default
 	refresh    time.Duration   // 0: the default
 	router     []entry         // vrrp; nil: none
+
+	advertised []vip.Spec   // the vips that keepalived's adverts have
+	incomplete bool         // and one that they have was left out
+	excluded   []netip.Addr // the other vips
 }
 
 // key is the name of one of its keys.
@@ -71,6 +77,7 @@ type converter struct {
 	cfg     *config
 	opt     Options
 	taken   map[netip.Addr]string // the service that has an address
+	routers map[routerID]string   // the service that is a router
 	secrets []SecretFile
 	hints   hints
 }
@@ -82,7 +89,7 @@ type hints struct{ preempt, execs, mysql, password, unchecked, renamed bool }
 // never fails: what cannot be said is told line by line.
 func Convert(src *Source, opt Options) *Result {
 	l := ledger{map[*statement][]Outcome{}}
-	c := &converter{ledger: l, cfg: decoder{l}.decode(src), opt: opt, taken: map[netip.Addr]string{}}
+	c := &converter{ledger: l, cfg: decoder{l}.decode(src), opt: opt, taken: map[netip.Addr]string{}, routers: map[routerID]string{}}
 	var services []*service
 	for _, u := range c.units() {
 		if s := c.service(u); s != nil {
@@ -188,12 +195,12 @@ func (c *converter) service(u unit) *service {
 	}
 	c.heads(u, s)
 	c.rank(u, s)
+	c.router(u, s)
 	c.checks(u, s)
 	c.announce(first, s)
 	for _, in := range u.members[1:] {
 		c.announceToo(in, first, s)
 	}
-	c.router(u, s)
 	return s
 }
 
@@ -268,7 +275,7 @@ func (c *converter) notes(services []*service) []string {
 		notes = append(notes, "a name that etcd keys cannot have was changed; services must be called the same on every host")
 	}
 	if c.opt.KeepVRRP {
-		notes = append(notes, "the vrrp sections come with a later release: until then leasehold check refuses them, and names the line")
+		notes = append(notes, beside(services)...)
 	} else {
 		notes = append(notes, "VRRP is left out, and Leasehold takes no notice of a keepalived: stop it on every host of these addresses before Leasehold is started on one, "+
 			"or both would answer for them (systemctl disable --now keepalived); to run beside it, import with --vrrp keep")
@@ -289,6 +296,21 @@ func (c *converter) notes(services []*service) []string {
 		if c.opt.SecretsDir == "" {
 			notes = append(notes, fmt.Sprintf("%s is to be written: type install -m 640 -g leasehold /dev/null %s in the folder of the configuration, and the password into its first line (or: --secrets)", f.Path, f.Path))
 		}
+	}
+	return notes
+}
+
+// beside says what becomes of keepalived where the routers were to be kept.
+func beside(services []*service) (notes []string) {
+	with, without := false, false
+	for _, s := range services {
+		with, without = with || s.router != nil, without || s.router == nil
+	}
+	if with {
+		notes = append(notes, "a vrrp section makes the nodes one VRRP router beside the keepalived of other hosts: stop it on a host before Leasehold is started there (systemctl disable --now keepalived)")
+	}
+	if without {
+		notes = append(notes, "a service without a vrrp section takes no notice of a keepalived: stop it on every host of its addresses before Leasehold is started on one, or both would answer for them (systemctl disable --now keepalived)")
 	}
 	return notes
 }

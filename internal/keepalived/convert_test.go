@@ -216,6 +216,64 @@ func TestSection(t *testing.T) {
 	}
 }
 
+// Where the section would be another router than keepalived's, or one that is
+// refused, there is none; every line of it says why, and a note what that asks for.
+func TestNoSection(t *testing.T) {
+	const ip = "virtual_ipaddress {\n10.20.8.188/24\n}\n"
+	instance := func(name, text string) string {
+		return "vrrp_instance " + name + " {\n interface eth0\n virtual_router_id 7\n" + text + "\n}\n"
+	}
+	for name, tc := range map[string]struct{ text, why string }{
+		"an address left out":   {instance("i", "virtual_ipaddress {\n10.20.8.188/24\n10.20.8.189/24 peer 10.0.0.1\n}"), "an address that keepalived advertises was left out"},
+		"one address twice":     {instance("i", "virtual_ipaddress {\n10.20.8.188/24\n10.20.8.188/32\n}"), "an address that keepalived advertises was left out"},
+		"none left to tell":     {instance("i", "virtual_ipaddress {\n10.20.8.255/24\n}\nvirtual_ipaddress_excluded {\n10.20.8.188/24\n}"), "none of the addresses that keepalived advertises"},
+		"two interfaces":        {instance("i", "virtual_ipaddress {\n10.20.8.188/24 dev eth1\n}"), "keepalived's adverts go over another interface than the addresses are on"},
+		"a peer that moves":     {instance("i", ip+"unicast_peer {\n10.20.8.188\n}"), "10.20.8.188 is one of the addresses that move"},
+		"a peer in disguise":    {instance("i", "virtual_ipaddress {\nfd00::1/64\n}\nunicast_peer {\n::ffff:10.20.8.27\n}"), "::ffff:10.20.8.27 is an IPv4 address in IPv6's clothes"},
+		"a source that moves":   {instance("i", ip+"mcast_src_ip 10.20.8.188"), "10.20.8.188 is one of the addresses that move"},
+		"an excluded source":    {instance("i", ip+"virtual_ipaddress_excluded {\n10.20.8.189/24\n}\nmcast_src_ip 10.20.8.189"), "10.20.8.189 is one of the addresses that move"},
+		"a source of no family": {instance("i", ip+"unicast_src_ip fd00::1"), "source (fd00::1) is IPv6 and the VIPs are IPv4"},
+		"a group of nobody":     {instance("i", ip+"mcast_dst_ip 10.20.8.27"), "group (10.20.8.27) is no IPv4 multicast group"},
+		"a peer twice":          {instance("i", ip+"unicast_peer {\n10.20.8.27\n10.20.8.27\n}"), "peer 10.20.8.27 is there twice"},
+		"one router, two of it": {instance("h", "virtual_ipaddress {\n10.20.8.187/24\n}") + instance("i", ip), "virtual_router_id 7 on this interface is services.h already"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := convert(t, tc.text, Options{KeepVRRP: true})
+			_, service, _ := strings.Cut(string(res.YAML), "\n  i:\n")
+			if service == "" || strings.Contains(service, "vrrp:") || res.Mapped() {
+				t.Errorf("everything mapped %t, got\n%s", res.Mapped(), res.YAML)
+			}
+			if text := fmt.Sprintf("%+v", res.Lines); !strings.Contains(text, "no vrrp section came of it: "+tc.why) {
+				t.Errorf("no word of %q in %s", tc.why, text)
+			}
+			if notes := strings.Join(res.Notes, "\n"); !strings.Contains(notes, "a service without a vrrp section takes no notice of a keepalived") {
+				t.Errorf("notes: %s", notes)
+			}
+		})
+	}
+}
+
+// What a section has no room for is left out of it, and told.
+func TestSectionWithout(t *testing.T) {
+	const peers = "unicast_peer {\n10.0.0.2\n}\n"
+	for name, tc := range map[string]struct{ lines, not, said string }{
+		"a virtual MAC and peers": {peers + "use_vmac", "use_vmac", "for multicast only"},
+		"a TTL of 0":              {peers + "unicast_ttl 0", "ttl", "Leasehold sends 255"},
+		"an owner's delay":        {"state BACKUP\npriority 255\npreempt_delay 5", "      preempt_delay", ""},
+		"last standing":           {"track_process {\np weight 5\n}", "last_standing", "leaves the addresses to a keepalived peer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := convert(t, "vrrp_track_process p {\nprocess mysqld\n}\n"+anInstance("i", "7", tc.lines), Options{KeepVRRP: true})
+			if text := string(res.YAML); !strings.Contains(text, "vrrp:") || strings.Contains(text, tc.not) {
+				t.Errorf("want no %q in\n%s", tc.not, text)
+			}
+			if got := fmt.Sprintf("%+v", res.Lines); !strings.Contains(got, tc.said) || res.Mapped() != (tc.said == "") {
+				t.Errorf("no word of %q in %s", tc.said, got)
+			}
+		})
+	}
+}
+
 func TestPasswordIsCut(t *testing.T) {
 	for pass, want := range map[string]string{"short": "short", "12345678": "12345678", "123456789": "12345678", `"a b"`: "a b"} {
 		res := convert(t, anInstance("i", "7", "authentication {\nauth_type AH\nauth_pass "+pass+"\n}"), Options{KeepVRRP: true, SecretsDir: "/s"})

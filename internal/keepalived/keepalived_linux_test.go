@@ -242,9 +242,10 @@ func dumpInstance(c *converter, in *instance, got, theirs map[string]string) {
 	set("VRRP Version", "%d", version)
 	set("Virtual Router ID", "%d", in.RouterID.Value)
 	set("Priority", "%d", in.basePriority())
-	set("Advert interval", "%d sec", c.interval(in, version)/time.Second)
+	interval, _ := in.interval(version)
+	set("Advert interval", "%d sec", interval/time.Second)
 	if version == 3 {
-		set("Advert interval", "%d milli-sec", c.interval(in, version).Milliseconds())
+		set("Advert interval", "%d milli-sec", interval.Milliseconds())
 	}
 	set("Preempt", "%s", map[bool]string{true: "enabled", false: "disabled"}[in.preempts(strict)])
 	if d := in.PreemptDelay.Value; d > 0 && !in.startsAsMaster(strict) && !strict && in.preempts(strict) {

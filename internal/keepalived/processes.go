@@ -74,7 +74,7 @@ func (c *converter) trackProcess(t track, s *service, done map[string]int) (weig
 	}
 	c.became(t.At, s.key(fmt.Sprintf("checks[%d]", i)))
 	if weight != 0 {
-		c.left(from, weights)
+		c.left(from, "%s", s.noWeights())
 	} else if from == p.Weight.At && from != nil {
 		c.nothing(from, "a node whose check fails is not eligible, as with weight 0")
 	}

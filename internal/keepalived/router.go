@@ -23,6 +23,10 @@ func (c *converter) router(u unit, s *service) {
 		c.leaveRouters(u, "without a virtual_router_id it is no VRRP router, and keepalived does not run it; write one, and import again")
 		return
 	default:
+		if reason := c.noRouter(u.members[0], s); reason != "" {
+			c.leaveRouters(u, "no vrrp section came of it: "+reason+"; correct it, and import again")
+			return
+		}
 		c.section(u.members[0], s)
 		return
 	}
@@ -93,21 +97,29 @@ func (c *converter) section(in *instance, s *service) {
 		add("interface", quote(in.Interface.Value))
 		took(in.Interface.At, "interface")
 	}
-	add("advert_interval", c.interval(in, version).String())
+	interval, cut := in.interval(version)
+	add("advert_interval", interval.String())
 	took(in.Interval.At, "advert_interval")
+	if cut {
+		c.left(in.Interval.At, "became %s, the longest that version 3 has", interval)
+	}
 	add("priority", strconv.Itoa(in.basePriority()))
 	took(in.Priority.At, "priority")
 	strict := c.strict(in)
 	if !in.preempts(strict) {
 		add("preempt", "false")
 		took(in.NoPreempt.At, "preempt")
-	} else if d := s.delay; d > 0 {
+	} else if d := in.delay(s); d > 0 {
 		add("preempt_delay", d.String())
 		took(in.PreemptDelay.At, "preempt_delay")
 	}
 	c.password(in, s, version, strict, add)
 	c.targets(in, s, add)
-	if in.VMAC.At != nil {
+	switch {
+	case in.VMAC.At == nil:
+	case len(in.peers()) > 0:
+		c.left(in.VMAC.At, "Leasehold has a virtual MAC address for multicast only: "+noVMAC)
+	default:
 		add("use_vmac", "true")
 		took(in.VMAC.At, "use_vmac")
 		if len(in.VMAC.At.Words) > 1 {
@@ -122,17 +134,10 @@ func (c *converter) section(in *instance, s *service) {
 	}
 }
 
-// version is 3 for IPv6, whatever else is said.
+// version says what became of the lines on it.
 func (c *converter) version(in *instance, s *service) int {
-	g := c.cfg.Global.Version
-	own, version := in.Version, 2
-	switch {
-	case in.family() == 6:
-		version = 3
-	case own.At != nil:
-		version = own.Value
-	case g.At != nil:
-		version = g.Value
+	g, own, version := c.cfg.Global.Version, in.Version, c.versionOf(in)
+	if own.At == nil && g.At != nil && in.family() == 4 {
 		c.became(g.At, s.key("vrrp.version"))
 	}
 	switch {
@@ -145,18 +150,37 @@ func (c *converter) version(in *instance, s *service) int {
 	return version
 }
 
+// versionOf is 3 for IPv6, whatever else is said.
+func (c *converter) versionOf(in *instance) int {
+	switch g := c.cfg.Global.Version; {
+	case in.family() == 6:
+		return 3
+	case in.Version.At != nil:
+		return in.Version.Value
+	case g.At != nil:
+		return g.Value
+	}
+	return 2
+}
+
 // interval rounds as keepalived does: version 2 has whole seconds, version 3
-// hundredths, at most 40.95 s (RFC 9568 section 5.2.7).
-func (c *converter) interval(in *instance, version int) time.Duration {
-	d := in.Interval.Value
+// hundredths, at most 40.95 s (RFC 9568 section 5.2.7), which more is cut to.
+func (in *instance) interval(version int) (d time.Duration, cut bool) {
+	d = in.Interval.Value
 	if version == 2 {
-		return max(time.Duration(math.Round(d.Seconds()))*time.Second, time.Second)
+		return max(time.Duration(math.Round(d.Seconds()))*time.Second, time.Second), false
 	}
 	const longest = 4095 * 10 * time.Millisecond
-	if d > longest {
-		c.left(in.Interval.At, "became %s, the longest that version 3 has", longest)
+	return min(d.Round(10*time.Millisecond), longest), d > longest
+}
+
+// delay is preempt_delay, which the owner of an address has not: it is Active at
+// once, RFC 9568 section 6.1.
+func (in *instance) delay(s *service) time.Duration {
+	if in.basePriority() == 255 {
+		return 0
 	}
-	return min(d.Round(10*time.Millisecond), longest)
+	return s.delay
 }
 
 // maxPass is how much of a password keepalived uses: RFC 2338 section 5.3.10.
@@ -170,16 +194,7 @@ func (c *converter) password(in *instance, s *service, version int, strict bool,
 	}
 	c.became(a.At, heading)
 	pass := a.Pass.Value.Reveal()
-	why := ""
-	switch {
-	case a.Type.At == nil || pass == "":
-		why = "keepalived ignores a block without both auth_type and auth_pass"
-	case version == 3:
-		why = "keepalived ignores it for version 3, which has no authentication"
-	case strict:
-		why = "keepalived ignores it under vrrp_strict"
-	}
-	if why != "" {
+	if why := a.ignored(version, strict); why != "" {
 		c.nothing(a.Type.At, why)
 		c.nothing(a.Pass.At, why)
 		return
@@ -193,4 +208,17 @@ func (c *converter) password(in *instance, s *service, version int, strict bool,
 	}
 	c.became(a.Pass.At, key)
 	c.secrets = append(c.secrets, SecretFile{file, Secret{pass[:min(len(pass), maxPass)]}})
+}
+
+// ignored says why keepalived uses no password; empty: it does.
+func (a auth) ignored(version int, strict bool) string {
+	switch {
+	case a.Type.At == nil || a.Pass.Value.Reveal() == "":
+		return "keepalived ignores a block without both auth_type and auth_pass"
+	case version == 3:
+		return "keepalived ignores it for version 3, which has no authentication"
+	case strict:
+		return "keepalived ignores it under vrrp_strict"
+	}
+	return ""
 }

@@ -9,13 +9,12 @@ import (
 
 // targets makes unicast or multicast.
 func (c *converter) targets(in *instance, s *service, add func(string, string)) {
-	peers := slices.DeleteFunc(slices.Clone(in.Unicast.Peers), func(p setting[netip.Addr]) bool {
-		other := p.Value.Is6() != (in.family() == 6)
-		if other {
+	peers := in.peers()
+	for _, p := range in.Unicast.Peers {
+		if !slices.Contains(peers, p) {
 			c.left(p.At, "is of another family than the first address, and keepalived ignores it; take it out")
 		}
-		return other
-	})
+	}
 	source := in.Unicast.Source
 	var parts []string
 	kind := "multicast"
@@ -36,7 +35,9 @@ func (c *converter) targets(in *instance, s *service, add func(string, string)) 
 			}
 		}
 		parts = append(parts, "peers: ["+join(list)+"]")
-		if ttl := in.Unicast.TTL; ttl.At != nil {
+		if ttl := in.Unicast.TTL; ttl.At != nil && ttl.Value == 0 {
+			c.left(ttl.At, "with a TTL of 0 a peer may not get the advert; Leasehold sends 255, keepalived's default")
+		} else if ttl.At != nil {
 			parts = append(parts, fmt.Sprintf("ttl: %d", ttl.Value))
 			c.became(ttl.At, s.key("vrrp.unicast.ttl"))
 		}
@@ -50,6 +51,13 @@ func (c *converter) targets(in *instance, s *service, add func(string, string)) 
 	if len(parts) > 0 {
 		add(kind, "{"+join(parts)+"}")
 	}
+}
+
+// peers are those of the instance's own family.
+func (in *instance) peers() []setting[netip.Addr] {
+	return slices.DeleteFunc(slices.Clone(in.Unicast.Peers), func(p setting[netip.Addr]) bool {
+		return p.Value.Is6() != (in.family() == 6)
+	})
 }
 
 // group is where multicast adverts go, unless it is the usual one.
@@ -91,10 +99,8 @@ func (c *converter) deviations(in *instance, s *service, version int, strict boo
 		c.became(delay.At, s.key("vrrp.startup_delay"))
 	}
 	var excluded []string
-	for _, e := range in.Excluded {
-		if p, ok := address(e.keyword()); ok && c.taken[p.Addr()] == s.name {
-			excluded = append(excluded, quote(p.Addr().String()))
-		}
+	for _, a := range s.excluded {
+		excluded = append(excluded, quote(a.String()))
 	}
 	if len(excluded) > 0 {
 		add("excluded", "["+join(excluded)+"]")
