@@ -91,11 +91,20 @@ func (m *machine) inPlace(what string, do func()) {
 func TestUnitInPlace(t *testing.T) {
 	m := bootMachine(t)
 	installUnit(t, m.Lab, build(t, "leasehold/cmd/leasehold", "leasehold"))
-	for _, length := range []time.Duration{3 * time.Second, time.Second} {
-		m.writeConfig(inPlaceConfig(length, firstVIP))
+	for _, c := range []struct {
+		name   string
+		length time.Duration
+		more   string
+	}{
+		{"ttl 3s", ttl, ""},
+		{"ttl 1s", time.Second, ""},
+		{"VRRP", ttl, "    vrrp: {router_id: 51}\n"}, // the kernel shuts the VIP 3 s after the last advert
+	} {
+		length := c.length
+		m.writeConfig(inPlaceConfig(length, firstVIP) + c.more)
 		m.systemctl("start", "leasehold")
 		m.await("the VIP", 3*ttl, m.has(true))
-		ok := t.Run("ttl "+length.String(), func(t *testing.T) {
+		ok := t.Run(c.name, func(t *testing.T) {
 			here := *m
 			here.t = t
 			here.open()

@@ -67,6 +67,7 @@ type Router struct {
 	trouble  string           // why there are no sockets; empty: there are
 	until    boottime.Instant // the end of the tenure as the node told it; zero: none
 	held     bool             // the machine has the tenure
+	follows  boottime.Instant // when it was told that it succeeds one of ours; zero: it was not
 	spoken   boottime.Instant // the last advert that left
 	fellows  []netip.Addr
 	announce uint64
@@ -173,17 +174,24 @@ func (r *Router) begin(conn wire, codec *Codec, own netip.Addr) {
 	defer r.mu.Unlock()
 	r.conn, r.codec, r.trouble, r.sending = conn, codec, "", ""
 	if r.own != own {
-		active := r.machine.State() == Active
+		succeeds := r.machine.State() == Active || r.succeeds()
 		r.own, r.machine, r.started = own, NewMachine(r.cfg.Config, own), false
 		if r.held {
-			r.apply(TenureGained{Succeeds: active})
+			r.apply(TenureGained{Succeeds: succeeds})
 		}
-		if active {
+		if r.held && succeeds {
 			r.start()
 		}
 	}
 	r.log.Info("listening for adverts", "iface", r.cfg.Interface, "source", own, "vrid", r.cfg.VRID, "version", r.full.Version, "mode", r.cfg.Mode)
 	r.tell()
+}
+
+// succeeds reports whether it still counts that one of ours was Active until now:
+// that one's last advert keeps a Backup waiting for three intervals, and was sent up
+// to one before.
+func (r *Router) succeeds() bool {
+	return r.follows != 0 && r.now().Sub(r.follows) < r.full.Interval
 }
 
 // fail notes why there are no sockets.

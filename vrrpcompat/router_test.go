@@ -183,6 +183,35 @@ func TestRouterSucceeds(t *testing.T) {
 	})
 }
 
+// A daemon that is restarted has the tenure before its sockets are open.
+func TestRouterSucceedsBeforeItsSockets(t *testing.T) {
+	for late, want := range map[time.Duration]State{0: Active, 2 * time.Second: Backup} {
+		synctest.Test(t, func(t *testing.T) {
+			r, err := NewRouter(RouterConfig{Config: Config{VRID: 51, VIPs: []netip.Addr{netip.MustParseAddr("10.20.8.188")}}, Interface: "eth0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &lan{t: t, start: time.Now(), in: make(chan []byte), gone: make(chan struct{}), r: r}
+			r.now, r.wall = l.now, time.Now
+			r.source = func() (netip.Addr, error) { return ownAddr, nil }
+			r.open = func(netip.Addr) (wire, error) { return l, nil }
+			r.Speak(l.now().Add(time.Hour), true)
+			time.Sleep(late)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- r.Run(ctx) }()
+			synctest.Wait()
+			if s := r.State(); s.State != want {
+				t.Errorf("sockets %v after the tenure: %v; want %v", late, s.State, want)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestRouterStartupDelay(t *testing.T) {
 	onLAN(t, func(c *RouterConfig) { c.StartupDelay = time.Minute }, func(l *lan) {
 		l.r.Speak(l.now().Add(time.Hour), false)

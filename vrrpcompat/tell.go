@@ -67,7 +67,10 @@ func (r *Router) Speak(until boottime.Instant, succeeds bool) {
 	if r.held || !r.now().Before(until) {
 		return
 	}
-	r.held = true
+	r.held, r.follows = true, 0
+	if succeeds {
+		r.follows = r.now()
+	}
 	r.apply(TenureGained{Succeeds: succeeds})
 	if succeeds && !r.started && r.conn != nil {
 		r.start()
@@ -86,7 +89,7 @@ func (r *Router) Leave(invite bool) {
 		r.held = false
 		r.do(r.now(), TenureLost{Successor: !invite})
 	}
-	r.until, r.spoken = 0, 0
+	r.until, r.spoken, r.follows = 0, 0, 0
 	r.tell()
 	signal(r.poke)
 }
