@@ -86,7 +86,7 @@ func fenceWish(cfg *Config) vip.FenceMode {
 // withoutFence is the finding that there can be none, as bad as it is wanted.
 func withoutFence(wish vip.FenceMode, check, says, cure string) Finding {
 	if wish == vip.FenceRequired {
-		return failure(check, says+": this host may not hold, because a fence is required (fence: required, or a ttl under "+shortestTTL().String()+")", cure)
+		return failure(check, says+": this host may not hold, because a fence is required (fence: required, a ttl under "+shortestTTL().String()+", or vrrp with an advert_interval under 2s)", cure)
 	}
 	return warning(check, says+": only the kernel's address lifetimes guard the VIP", cure)
 }

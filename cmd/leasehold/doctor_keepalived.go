@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // keepalivedFile is where its packages have the configuration.
@@ -75,9 +77,18 @@ func findProcess(name string) int {
 }
 
 // keepalivedFindings warns of a keepalived that has a VIP of ours, as hosts have
-// that are being moved over.
+// that are being moved over, and finds one that is the same VRRP router.
 func keepalivedFindings(cfg *Config, k keepalived) []Finding {
 	const check = "keepalived"
+	if same := sameRouters(cfg, k.conf); len(same) > 0 {
+		list := strings.Join(same, ", ")
+		if k.pid == 0 {
+			return []Finding{warning(check, fmt.Sprintf("does not run, and has %s in %s: two on one host would fight when somebody starts it", list, keepalivedFile),
+				"systemctl disable keepalived")}
+		}
+		return []Finding{failure(check, fmt.Sprintf("runs (pid %d) and has %s in %s: two on one host have one address, so that neither hears the other, and both hold the VIP", k.pid, list, keepalivedFile),
+			"systemctl disable --now keepalived; those on other hosts may stay")}
+	}
 	var shared []string
 	for i := range cfg.Services {
 		for _, v := range cfg.Services[i].VIPs {
@@ -102,13 +113,68 @@ func keepalivedFindings(cfg *Config, k keepalived) []Finding {
 	return nil
 }
 
+// sameRouters names the services whose VRRP router is in a keepalived's
+// configuration as well.
+func sameRouters(cfg *Config, conf string) (same []string) {
+	for _, r := range routersIn(conf) {
+		for i := range cfg.Services {
+			s := &cfg.Services[i]
+			if s.VRRP != nil && r.is(s.VRRP) {
+				same = append(same, fmt.Sprintf("the router of services.%s (virtual_router_id %s on %s)", s.Name, r.vrid, s.VRRP.Interface))
+			}
+		}
+	}
+	return same
+}
+
+// keepalivedRouter is one vrrp_instance, as far as it is written without variables.
+type keepalivedRouter struct{ vrid, iface, address string }
+
+// is reports whether it is the same router: number, interface and family. What is
+// not written counts as the same.
+func (r keepalivedRouter) is(v *VRRP) bool {
+	text, _, _ := strings.Cut(r.address, "/")
+	a, err := netip.ParseAddr(text)
+	return r.vrid == strconv.Itoa(int(v.Router.VRID)) && (r.iface == "" || r.iface == v.Interface) && (err != nil || a.Is6() == v.Router.IPv6())
+}
+
+// routersIn returns the instances of a configuration.
+func routersIn(conf string) (all []keepalivedRouter) {
+	var words []string
+	for line := range strings.Lines(conf) {
+		words = append(words, strings.FieldsFunc(uncomment(line), func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`{}"`, r) })...)
+	}
+	for i := 0; i+1 < len(words); i++ {
+		if words[i] == "vrrp_instance" {
+			all = append(all, keepalivedRouter{})
+		}
+		if len(all) == 0 {
+			continue
+		}
+		switch last := &all[len(all)-1]; words[i] {
+		case "interface":
+			last.iface = words[i+1]
+		case "virtual_router_id":
+			last.vrid = words[i+1]
+		case "virtual_ipaddress":
+			last.address = words[i+1]
+		}
+	}
+	return all
+}
+
+// uncomment returns a line up to its comment, keepalived.conf(5).
+func uncomment(line string) string {
+	if i := strings.IndexAny(line, "#!"); i >= 0 {
+		return line[:i]
+	}
+	return line
+}
+
 // names reports whether a configuration names an address outside its comments.
 func names(conf string, a netip.Addr) bool {
 	for line := range strings.Lines(conf) {
-		if i := strings.IndexAny(line, "#!"); i >= 0 { // keepalived.conf(5)
-			line = line[:i]
-		}
-		for word := range strings.FieldsSeq(line) {
+		for word := range strings.FieldsSeq(uncomment(line)) {
 			text, _, _ := strings.Cut(strings.Trim(word, `{}"`), "/")
 			if got, err := netip.ParseAddr(text); err == nil && got == a {
 				return true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -79,6 +80,43 @@ func TestDoctorKeepalived(t *testing.T) {
 	}
 	if !names("virtual_ipaddress { fd00::188/64 }", netip.MustParseAddr("fd00::188")) {
 		t.Error("an IPv6 VIP on one line is not seen")
+	}
+}
+
+// A keepalived on this host that is the same router is broken, on others it is
+// what a vrrp section is for.
+func TestDoctorKeepalivedRouter(t *testing.T) {
+	const instance = "vrrp_instance a { # one\n  interface eth0\n  virtual_router_id 51\n  virtual_ipaddress {\n    10.20.8.188/24\n  }\n}\n"
+	const other = "vrrp_instance b {\n interface eth0\n virtual_router_id 52\n virtual_ipaddress {\n 10.20.8.7/24\n }\n}\n"
+	cfg, _ := parseVRRP(t, withVRRP(t, "router_id: 51"))
+	same := []string{"has the router of services.mysql (virtual_router_id 51 on eth0)"}
+	for name, tc := range map[string]struct {
+		k     keepalived
+		level Level
+		words []string
+	}{
+		"the same runs":     {keepalived{pid: 7, conf: instance}, levelFail, append(same, "runs (pid 7)", "both hold the VIP", "systemctl disable --now keepalived", "on other hosts may stay")},
+		"the same is there": {keepalived{conf: instance}, levelWarn, append(same, "does not run", "systemctl disable keepalived")},
+		"behind another":    {keepalived{pid: 7, conf: other + instance}, levelFail, same},
+		"before another":    {keepalived{pid: 7, conf: instance + other}, levelFail, same},
+		"on one line":       {keepalived{pid: 7, conf: "vrrp_instance a {interface eth0\nvirtual_router_id 51\nvirtual_ipaddress {10.20.8.188/24 }\n}"}, levelFail, same},
+		"no interface said": {keepalived{pid: 7, conf: strings.Replace(instance, "interface eth0", "", 1)}, levelFail, same},
+		"another number":    {keepalived{pid: 7, conf: strings.Replace(instance, "_id 51", "_id 5", 1)}, levelWarn, []string{"two would decide over one VIP"}},
+		"another interface": {keepalived{pid: 7, conf: strings.Replace(instance, "eth0", "eth1", 1)}, levelWarn, []string{"two would decide over one VIP"}},
+		"commented out":     {keepalived{pid: 7, conf: strings.ReplaceAll("\n"+instance, "\n", "\n#")}, levelOK, []string{"no VIP of ours"}},
+		"another family":    {keepalived{pid: 7, conf: strings.Replace(instance, "10.20.8.188/24", "fd00::188/64", 1)}, levelOK, []string{"no VIP of ours"}},
+		"of other VIPs":     {keepalived{pid: 7, conf: other}, levelOK, []string{"no VIP of ours"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := keepalivedFindings(cfg, tc.k)
+			if len(got) != 1 {
+				t.Fatalf("got %v", got)
+			}
+			expect(t, got[0], tc.level, tc.words...)
+		})
+	}
+	if got := keepalivedFindings(cfg, keepalived{}); len(got) != 0 {
+		t.Errorf("no keepalived here: %v", got)
 	}
 }
 
