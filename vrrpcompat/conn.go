@@ -49,7 +49,7 @@ func Listen(ifname string, c Config, own netip.Addr, o SocketOptions) (*Conn, er
 }
 
 func (c *Conn) open(ifname string, cfg Config, own netip.Addr, o SocketOptions) (err error) {
-	if c.in, err = openEndpoint(ifname, cfg); err != nil {
+	if c.in, err = openEndpoint(ifname, cfg, onlyRouter(cfg)); err != nil {
 		return err
 	}
 	if err := hasAddress(own, c.in.index); err != nil {
@@ -60,7 +60,7 @@ func (c *Conn) open(ifname string, cfg Config, own netip.Addr, o SocketOptions) 
 	}
 	c.out = c.in
 	if o.Via != "" && o.Via != ifname && !cfg.Unicast() {
-		if c.out, err = openEndpoint(o.Via, cfg); err != nil {
+		if c.out, err = openEndpoint(o.Via, cfg, deaf()); err != nil {
 			return err
 		}
 	}

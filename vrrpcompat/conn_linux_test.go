@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"leasehold/internal/lab"
 	"leasehold/internal/lab/labtest"
@@ -76,7 +80,20 @@ func (p companion) instance(vrid int) string {
 // twoHosts is a lab of us and of a peer.
 func twoHosts(t *testing.T, programs ...[]string) *lab.Lab {
 	t.Helper()
-	return labtest.Start(t, lab.Config{IPv6: true, Hosts: lab.DefaultHosts()[:2]}, programs...)
+	l := labtest.Start(t, lab.Config{IPv6: true, Hosts: lab.DefaultHosts()[:2]}, programs...)
+	for _, host := range []string{lab.A, lab.B} {
+		await(t, "the IPv6 addresses of "+host, func() (ok bool) {
+			if err := l.Do(host, func() error {
+				list, err := addresses(nil, unix.AF_INET6)
+				ok = len(list) == 3 && !slices.ContainsFunc(list, func(a address) bool { return !a.usable() })
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return ok
+		})
+	}
+	return l
 }
 
 // listenOn opens a Conn on a host, that ends with the test.
@@ -162,17 +179,18 @@ func TestConnWithKeepalived(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("pairs", func(t *testing.T) {
-		for i, p := range companions() {
+	var all sync.WaitGroup // t.Parallel would run as many at once as there are CPUs, and they only wait
+	for i, p := range companions() {
+		all.Go(func() {
 			t.Run(p.name, func(t *testing.T) {
-				t.Parallel()
 				c := p.config(first + i)
 				r := &speaker{t: t, conn: listenOn(t, l, lab.A, "eth0", c, p.own, SocketOptions{}), codec: newCodec(t, c, p.own)}
 				r.pair(p, peer)
 				tap.check(t, r.codec)
 			})
-		}
-	})
+		})
+	}
+	all.Wait()
 }
 
 // pair lets keepalived take over, takes over itself, and leaves again.

@@ -13,8 +13,8 @@ import (
 )
 
 // openEndpoint opens a socket that can send to c's destinations on an interface,
-// and hears nothing.
-func openEndpoint(device string, c Config) (*endpoint, error) {
+// and hears what a filter passes.
+func openEndpoint(device string, c Config, filter []unix.SockFilter) (*endpoint, error) {
 	link, err := netlink.LinkByName(device)
 	if err != nil {
 		return nil, explainSocket("find it", err)
@@ -24,11 +24,7 @@ func openEndpoint(device string, c Config) (*endpoint, error) {
 	if err != nil {
 		return nil, explainSocket("open a raw socket", err)
 	}
-	// It hears every interface until it is bound to one.
-	if err := setFilter(fd, deaf()); err != nil {
-		return nil, errors.Join(explainSocket("filter", err), unix.Close(fd))
-	}
-	for _, o := range e.options(c) {
+	for _, o := range e.options(c, filter) {
 		if err := o.set(fd); err != nil && !(o.optional && errors.Is(err, unix.ENOPROTOOPT)) {
 			return nil, errors.Join(explainSocket("set "+o.name, err), unix.Close(fd))
 		}
@@ -75,10 +71,13 @@ func number(name string, level, opt, value int) option {
 // let adverts pass before bulk traffic.
 const priorityControl = 7
 
-// options returns the options of a socket that sends, in the order in which they
+// options returns what a socket needs that sends, in the order in which they
 // are to be set: IP_TOS sets the priority too.
-func (e *endpoint) options(c Config) []option {
-	all := []option{{name: "SO_BINDTODEVICE", set: func(fd int) error { return unix.BindToDevice(fd, e.device) }}}
+func (e *endpoint) options(c Config, filter []unix.SockFilter) []option {
+	all := []option{
+		{name: "SO_ATTACH_FILTER", set: func(fd int) error { return setFilter(fd, filter) }},
+		{name: "SO_BINDTODEVICE", set: func(fd int) error { return unix.BindToDevice(fd, e.device) }},
+	}
 	if !c.IPv6() {
 		return append(all,
 			number("IP_HDRINCL", unix.SOL_IP, unix.IP_HDRINCL, 1),
@@ -108,19 +107,16 @@ func (e *endpoint) options(c Config) []option {
 	)
 }
 
-// listen makes the socket hear router c.
+// listen makes the socket hear what is for router c.
 func (e *endpoint) listen(c Config, own netip.Addr) (err error) {
 	at := c.Group
 	if c.Unicast() {
 		at = own
 	}
 	ended := e.raw.Control(func(fd uintptr) {
-		if err = e.bind(int(fd), at); err != nil {
-			return
-		}
-		// What came in before the filter did is not of this interface alone.
-		if err = drain(int(fd)); err == nil {
-			err = explainSocket("filter", setFilter(int(fd), onlyRouter(c)))
+		// What came in before it was bound is of every interface, to any address.
+		if err = e.bind(int(fd), at); err == nil {
+			err = drain(int(fd))
 		}
 	})
 	return errors.Join(err, ended)
