@@ -104,7 +104,7 @@ func reasonWords() [Reasons]string {
 // something to show until it is put right.
 func (r Reason) Mismatch() bool {
 	switch r {
-	case ReasonNoAH, ReasonAH, ReasonTrailer, ReasonVersion, ReasonAuthUnknown, ReasonAuthType, ReasonPassword, ReasonICV,
+	case ReasonCast, ReasonNoAH, ReasonAH, ReasonTrailer, ReasonVersion, ReasonAuthUnknown, ReasonAuthType, ReasonPassword, ReasonICV,
 		ReasonInterval, ReasonNoInterval, ReasonNoVIPs, ReasonVIPCount, ReasonChecksumForm, ReasonVIPs, ReasonPeer:
 		return true
 	default:

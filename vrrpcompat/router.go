@@ -53,6 +53,7 @@ type Router struct {
 	wall   func() time.Time
 	source func() (netip.Addr, error)
 	open   func(own netip.Addr) (wire, error)
+	ears   func(own netip.Addr) []wire
 
 	changed chan struct{}
 	poke    chan struct{} // Wake may have moved
@@ -97,6 +98,7 @@ func NewRouter(c RouterConfig) (*Router, error) {
 		return SourceAddr(c.Interface, c.IPv6(), c.Except)
 	}
 	r.open = func(own netip.Addr) (wire, error) { return Listen(c.Interface, c.Config, own, SocketOptions{}) }
+	r.ears = func(own netip.Addr) []wire { return listenAside(c, own, r.log) }
 	return r, nil
 }
 
@@ -158,11 +160,17 @@ func (r *Router) session(ctx context.Context) (err error) {
 	broken := make(chan error, 1)
 	var reading sync.WaitGroup
 	reading.Go(func() { broken <- r.read(conn) })
+	aside := r.ears(own)
+	for _, ear := range aside {
+		reading.Go(func() { _ = r.read(ear) }) // what it does not hear is not missed
+	}
 	err = r.serve(ctx, conn, broken)
 	r.mu.Lock()
 	r.conn = nil
 	r.mu.Unlock()
-	err = errors.Join(err, conn.Close())
+	for _, w := range append(aside, conn) {
+		err = errors.Join(err, w.Close())
+	}
 	reading.Wait()
 	return err
 }

@@ -117,6 +117,7 @@ func onLAN(t *testing.T, edit func(*RouterConfig), test func(*lan)) {
 		}
 		r.now, r.wall = l.now, time.Now
 		r.source = func() (netip.Addr, error) { return ownAddr, nil }
+		r.ears = func(netip.Addr) []wire { return nil }
 		r.open = func(netip.Addr) (wire, error) {
 			l.gone = make(chan struct{})
 			return l, nil
@@ -194,6 +195,7 @@ func TestRouterSucceedsBeforeItsSockets(t *testing.T) {
 			l := &lan{t: t, start: time.Now(), in: make(chan []byte), gone: make(chan struct{}), r: r}
 			r.now, r.wall = l.now, time.Now
 			r.source = func() (netip.Addr, error) { return ownAddr, nil }
+			r.ears = func(netip.Addr) []wire { return nil }
 			r.open = func(netip.Addr) (wire, error) { return l, nil }
 			r.Speak(l.now().Add(time.Hour), true)
 			time.Sleep(late)

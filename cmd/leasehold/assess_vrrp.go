@@ -18,7 +18,7 @@ type LoopVRRP struct {
 	Cause    string `json:"cause"`
 	Priority uint8  `json:"priority"`
 	Source   string `json:"source,omitempty"` // where its adverts come from
-	Waits    string `json:"waits,omitempty"`  // why it is not Active
+	Waits    string `json:"waits,omitempty"`  // why the VIP is not here although the tenure is
 	// QuietSeconds is for how long no other router takes over even if this one says
 	// no more; 0 when it is not Active, or does not speak.
 	QuietSeconds float64           `json:"quiet_seconds,omitempty"`
@@ -58,16 +58,19 @@ func vrrpHere(f facts) *LoopVRRP {
 }
 
 // yieldsHere reports whether this host may lack the VIP although it is the holder:
-// its router is not Active.
+// its router is not Active, or another host answers.
 func yieldsHere(f facts) bool {
 	v := vrrpHere(f)
-	return v != nil && v.State != vrrpcompat.Active.String()
+	return v != nil && v.Waits != ""
 }
 
 // wrongVRRP names what is wrong with other routers, in the words of the daemon.
 func wrongVRRP(f facts) []string {
 	var wrong []string
 	if v := vrrpHere(f); v != nil {
+		if v.State == vrrpcompat.Active.String() && v.Waits != "" {
+			wrong = append(wrong, "this host is the holder, and does not answer for the VIP, because another does: "+v.Waits)
+		}
 		for _, n := range v.Notices {
 			wrong = append(wrong, fmt.Sprintf("VRRP, %s: %s", n.Name, n.What))
 		}

@@ -127,6 +127,9 @@ func (d DaemonStatus) text() string {
 		fmt.Sprintf("pid %d, version %s, said %s ago: %s", d.PID, d.Version, ms(d.AgeMS), d.Loop.Role),
 		d.Loop.Waiting, d.Loop.Failing, d.Loop.EtcdTrouble,
 	}
+	if strings.Contains(d.Loop.Waiting, d.Loop.Failing) {
+		parts[2] = ""
+	}
 	if !d.Loop.LinkUp && d.Loop.LinkWhy != d.Loop.Waiting {
 		parts = append(parts, d.Loop.LinkWhy)
 	}

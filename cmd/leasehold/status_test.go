@@ -174,6 +174,14 @@ func TestStatusTable(t *testing.T) {
 			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "no other router is Active", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
 				Notices: []VRRPNotice{{Name: "does_not_give_way", From: "10.20.8.27", Times: 3, What: "10.20.8.27 is Active with priority 100 and does not give way"}}})
 		}},
+		"vrrp-duplicate": {exitWrong, func(f *facts) {
+			const used = "10.20.8.188 is in use on eth0 by the host with MAC 02:00:0a:14:08:28: two hosts would answer for it; take it off there"
+			f.copies, f.fences[0].state.Until = nil, 0
+			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "no other router is Active", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6, Waits: used})
+			d := f.daemon.Services["mysql"]
+			d.Loop.Role, d.Loop.Waiting, d.Loop.Failing = "standby", "the tenure is held and nothing is bound: "+used, used
+			f.daemon.Services["mysql"] = d
+		}},
 		"vrrp-holder-elsewhere-yields": {exitFine, func(f *facts) {
 			f.view.Holder.Node, f.view.Tenure.Node, f.copies, f.fences[0].state.Until = "db20-025", "db20-025", nil, 0
 			f.view.Members[1].VRRP = "Backup 10.20.8.51"

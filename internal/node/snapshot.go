@@ -49,7 +49,7 @@ type VRRPSnapshot struct {
 	Mode     string            `json:"mode"`
 	Priority uint8             `json:"priority"`
 	Source   string            `json:"source"`
-	Waits    string            `json:"waits,omitempty"` // why it is not Active
+	Waits    string            `json:"waits,omitempty"` // why the VIP is not bound although the tenure lives
 	Trouble  string            `json:"trouble,omitempty"`
 	Quiet    time.Duration     `json:"quiet_ns"` // for how long nobody else takes over; 0: it is not Active; negative: for ever
 	Notices  []VRRPNotice      `json:"notices,omitempty"`
@@ -89,6 +89,7 @@ func (l *Loop) publish(f Facts) {
 	}
 	if l.hands.Router != nil {
 		s.VRRP = vrrpSnapshot(l.hands.Router.State(), f.Now)
+		s.VRRP.Waits = or(s.VRRP.Waits, l.memory.duplicate)
 	}
 	l.snapshot.Store(&s)
 }
