@@ -13,13 +13,13 @@ import (
 // text says what the daemon does beside keepalived.
 func (v *VRRP) text() string {
 	c := v.Router.WithDefaults()
-	to := c.Group.String()
+	to, other := c.Group.String(), "another router advertises to "+c.Group.String()
 	if c.Unicast() {
-		to = join(c.Peers)
+		to, other = join(c.Peers), "one of "+join(c.Peers)+" advertises"
 	}
 	said := []string{fmt.Sprintf("router %d on %s, version %d", c.VRID, v.Interface, c.Version)}
 	if v.gate() {
-		said = append(said, fmt.Sprintf("only listens (mode gate): the VIP is not held while another router advertises to %s", to))
+		said = append(said, "only listens (mode gate): the VIP is not held while "+other)
 	} else {
 		said = append(said, fmt.Sprintf("advertises %s every %s to %s while it holds the VIP", join(c.VIPs), c.Interval, to))
 	}

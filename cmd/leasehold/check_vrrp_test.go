@@ -20,6 +20,10 @@ func TestCheckVRRPText(t *testing.T) {
 			withVRRP(t, "router_id: 51, mode: gate"),
 			"router 51 on eth0, version 2; only listens (mode gate): the VIP is not held while another router advertises to 224.0.0.18",
 		},
+		"gate, unicast": {
+			withVRRP(t, "router_id: 51, mode: gate, unicast: {peers: [10.20.8.27]}"),
+			"router 51 on eth0, version 2; only listens (mode gate): the VIP is not held while one of 10.20.8.27 advertises",
+		},
 		"much": {
 			withVRRP(t, "router_id: 9, priority: 150, preempt_delay: 5s, startup_delay: 3s, auth: {type: PASS, password_file: v}, unicast: {peers: [10.20.8.27, 10.20.8.28]}"),
 			"router 9 on eth0, version 2; advertises 10.20.8.188 every 1s to 10.20.8.27, 10.20.8.28 while it holds the VIP; PASS with the password in /etc/leasehold/v; " +

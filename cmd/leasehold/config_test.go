@@ -314,6 +314,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add(good)
 	f.Add("a: &x [*x]\n<<: *x\n? {b: c}\n: !!str 1\n")
 	f.Add("services: {mysql: {vips: [1, {}, [2]], checks: [{mysql: []}, 1], announce: {burst: {}}}}\netcd: []\n")
+	f.Add("etcd: {endpoints: [a:1]}\nservices: {a: {vips: [10.0.0.1/8 dev e, fd00::1/8 dev f], vrrp: {router_id: 1, down_timer_adverts: 1, unicast: [], multicast: {}, auth: 1, excluded: [10.0.0.1, fd00::1]}}}\n")
 	f.Add("services:\n  a:\n    ttl: .inf\n    priority: 0x7fffffffffffffff\n    vips: |\n      x\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		cfg, err := parse(text)
