@@ -111,7 +111,7 @@ func TestConfigVRRPRefused(t *testing.T) {
 		text string
 		want []string // the first is what follows services.NAME.vrrp
 	}{
-		"router_id 0":           {in("router_id: 0"), []string{".router_id: 0 is not from 1 to 255", "virtual_router_id must be the same"}},
+		"router_id 0":           {in("router_id: 0"), []string{".router_id: 0 is not from 1 to 255", "write the peers' virtual_router_id"}},
 		"router_id missing":     {in("version: 2"), []string{".router_id is missing", "write router_id: 51"}},
 		"router_id over 255":    {in("router_id: 256"), []string{".router_id: 256 is not from 1 to 255"}},
 		"router_id a word":      {in("router_id: mysql"), []string{".router_id is the value", "whole number from 1 to 255"}},

@@ -31,7 +31,7 @@ func (d vrrpDecoder) key(name string) string { return d.where + "." + name }
 
 func (d vrrpDecoder) decode(n ast.Node) {
 	v, c := d.out, &d.out.Router
-	const whyID = "VRRP numbers its routers so, and keepalived's virtual_router_id must be the same"
+	const whyID = "VRRP numbers its routers so; write the peers' virtual_router_id"
 	const whyPriority = "255 is the owner of the addresses, and 0 says that a router leaves, RFC 9568 section 5.2.4"
 	known := keys{
 		"router_id": d.number(d.key("router_id"), 1, 255, whyID, func(i int) { c.VRID = uint8(i) }),

@@ -175,6 +175,9 @@ func TestImportKeepsVRRP(t *testing.T) {
 	if got, err := (SecretFile{Path: file}).Read(os.Getenv); err != nil || got.Reveal() != "g7Kd92xa" || info.Mode().Perm() != 0o600 {
 		t.Errorf("%s has mode %04o and %q (%v)", file, info.Mode().Perm(), got.Reveal(), err)
 	}
+	if !strings.Contains(stderr, "type chgrp -R leasehold "+secrets+" && chmod 750 "+secrets+" && ") {
+		t.Errorf("no word on who may read the passwords:\n%s", stderr)
+	}
 	if strings.Contains(stdout+stderr, "g7Kd92xa") {
 		t.Errorf("the password is shown:\n%s%s", stdout, stderr)
 	}

@@ -292,6 +292,9 @@ func (c *converter) notes(services []*service) []string {
 	if c.hints.password {
 		notes = append(notes, "the command of a check seems to have a password in it, which everybody on the host sees in the process list: put it into an option file for root and leasehold, and name that instead (--defaults-extra-file=FILE)")
 	}
+	if dir := c.opt.SecretsDir; dir != "" && len(c.secrets) > 0 {
+		notes = append(notes, fmt.Sprintf("the passwords in %s are for this user only, and the daemon runs as leasehold: type chgrp -R leasehold %s && chmod 750 %s && chmod 640 %s/*.vrrp-password on its host", dir, dir, dir, dir))
+	}
 	for _, f := range c.secrets {
 		if c.opt.SecretsDir == "" {
 			notes = append(notes, fmt.Sprintf("%s is to be written: type install -m 640 -g leasehold /dev/null %s in the folder of the configuration, and the password into its first line (or: --secrets)", f.Path, f.Path))
