@@ -64,7 +64,7 @@ func (c Cause) String() string {
 	case CauseOwner:
 		return "priority 255"
 	case CauseSucceeds:
-		return "handed over by another of our nodes"
+		return "the VIP was one of our nodes' until now"
 	case CauseBetter:
 		return "a router with a better claim is Active"
 	case CauseForeign:

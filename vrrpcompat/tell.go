@@ -18,7 +18,9 @@ type RouterState struct {
 	Mode     Mode
 	Priority uint8
 	Interval time.Duration // between our adverts
-	Source   netip.Addr    // where they come from
+	// Quiet is how long after an advert of ours the quickest Backup takes over.
+	Quiet  time.Duration
+	Source netip.Addr // where our adverts come from
 
 	// Told is the end of the tenure as the node told it last; zero: none.
 	Told boottime.Instant
@@ -43,7 +45,7 @@ func (r *Router) State() RouterState {
 	defer r.mu.Unlock()
 	now := r.now()
 	s := RouterState{
-		Trouble: r.trouble, State: r.machine.State(), Cause: r.machine.Cause(), Mode: r.cfg.Mode, Priority: r.machine.Priority(), Interval: r.full.Interval,
+		Trouble: r.trouble, State: r.machine.State(), Cause: r.machine.Cause(), Mode: r.cfg.Mode, Priority: r.machine.Priority(), Interval: r.full.Interval, Quiet: r.machine.quiet(),
 		Source: r.own, Told: r.until, Announce: r.announce, Notices: r.board.list(), Heard: r.board.counters(),
 	}
 	s.Better, _ = r.machine.Better()

@@ -162,7 +162,7 @@ func TestStatusTable(t *testing.T) {
 			f.daemon, f.daemonErr = nil, errNoDaemon
 		}},
 		"vrrp": {exitFine, func(f *facts) {
-			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "handed over by another of our nodes", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
+			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "the VIP was one of our nodes' until now", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
 				Packets: map[string]uint64{"accepted": 3, "other_vrid": 12}})
 		}},
 		"vrrp-yields": {exitFine, func(f *facts) {

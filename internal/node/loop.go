@@ -151,8 +151,9 @@ func (l *Loop) complain(err error) {
 	case errors.Is(err, vip.ErrClaimed):
 		return
 	case errors.As(err, &dup):
-		if dup.MAC != l.alarmed {
-			l.log.Error("VIP not bound, the tenure is kept and the VIP tried again", "every", l.cfg.TTL, "err", err)
+		// Beside keepalived the first answers are those of one that gives way.
+		if dup.MAC != l.alarmed && (l.hands.Router == nil || l.memory.answers > givingWay) {
+			l.log.Error("VIP not bound, the tenure is kept and the VIP tried again", "err", err)
 			l.alarmed = dup.MAC
 		}
 	case err.Error() != l.failing:

@@ -181,6 +181,9 @@ func (m *Memory) fillBeside(r *Reading) {
 // keepalived that gives way has let go within milliseconds.
 const askAgain = 20 * time.Millisecond
 
+// givingWay is how many answers in a row are nothing to alarm anybody about.
+const givingWay = 3
+
 // patience is how long the next question waits: one that goes on answering is
 // asked less and less, down to once a ttl.
 func (m *Memory) patience() time.Duration {

@@ -113,8 +113,9 @@ func (r Reading) beside(f *Facts) {
 	if f.Mute != "" {
 		f.Mute = "VRRP does not work: " + f.Mute
 	}
-	if s.Mode == vrrpcompat.ModeFull && r.VIP.Known && !f.Fenced && s.Interval < time.Second {
-		f.Barred = or(f.Barred, fmt.Sprintf("adverts every %s need the fence: without one the kernel ends a tenure in whole seconds", s.Interval))
+	// A lifetime is a whole second at least, and must last until the next advert.
+	if s.Mode == vrrpcompat.ModeFull && r.VIP.Known && !f.Fenced && s.Quiet-r.Lateness-s.Interval < time.Second {
+		f.Barred = or(f.Barred, fmt.Sprintf("adverts every %s need the fence: without one a VIP could not be taken from this host before a Backup takes over", s.Interval))
 	}
 	// What answers here was ours all the time, under an earlier run of the daemon.
 	answers := f.Now.Before(f.KernelUntil)

@@ -132,13 +132,17 @@ func TestQuietUntil(t *testing.T) {
 	}
 }
 
-// Lifetimes are whole seconds: adverts that come oftener need the fence.
+// Lifetimes are whole seconds: adverts that come often need the fence.
 func TestShortIntervalNeedsFence(t *testing.T) {
-	r := Reading{Now: t0, VIP: vip.State{Known: true}, Router: &vrrpcompat.RouterState{Interval: 100 * time.Millisecond}}
+	r := Reading{Now: t0, VIP: vip.State{Known: true}, Lateness: 1045 * time.Millisecond, Router: &vrrpcompat.RouterState{Interval: time.Second, Quiet: 3004 * time.Millisecond}}
 	if r.Facts().Barred == "" {
 		t.Error("not barred without a fence")
 	}
-	r.VIP.Fence.Kind = "tcx"
+	r.Router.Interval, r.Router.Quiet = 2*time.Second, 6004*time.Millisecond
+	if why := r.Facts().Barred; why != "" {
+		t.Error(why)
+	}
+	r.Router.Interval, r.VIP.Fence.Kind = 10*time.Millisecond, "tcx"
 	if why := r.Facts().Barred; why != "" {
 		t.Error(why)
 	}
