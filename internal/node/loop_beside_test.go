@@ -17,7 +17,7 @@ import (
 func besideWorld(t *testing.T, test func(*world), stations ...string) {
 	inWorld(t, func(w *world) {
 		w.loop.hands.Router, w.loop.memory.cfg.TTL = fakeRouter{w}, ttl
-		w.router = vrrpcompat.RouterState{State: vrrpcompat.Backup, Interval: time.Second, Source: netip.MustParseAddr("10.20.8.50")}
+		w.router = vrrpcompat.RouterState{State: vrrpcompat.Backup, Interval: time.Second, Quiet: 5 * time.Second, Source: netip.MustParseAddr("10.20.8.50")}
 		for _, s := range stations {
 			m := election.Member{}
 			m.Node, m.VRRP = "other", s
