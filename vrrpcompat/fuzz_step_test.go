@@ -65,6 +65,9 @@ func anyEvent(b byte) Event {
 	case 6:
 		return Shutdown{Successor: b&8 != 0}
 	default:
+		if b&8 != 0 {
+			return Recognised{Source: src}
+		}
 		return PriorityChanged{Priority: b >> 3 * 8}
 	}
 }

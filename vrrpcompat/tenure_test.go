@@ -1,6 +1,7 @@
 package vrrpcompat
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -83,6 +84,18 @@ func TestTenure(t *testing.T) {
 		},
 		"lost while Backup": {
 			cfg: base(), events: listening(told{time.Second, TenureLost{}}), end: 9 * time.Second,
+			want: started(), state: Backup, cause: CauseStartup,
+		},
+		"whom it waited for turns out to be one of ours": {
+			cfg: base(), bare: true, end: now + 500*ms,
+			events: listening(told{9 * time.Second, from("10.20.8.60", 200)}, told{9*time.Second + ms, Recognised{netip.MustParseAddr("10.20.8.60")}},
+				told{now, TenureGained{Succeeds: true}}),
+			want: started(came{now, takeOver(150)}), state: Active, cause: CauseSucceeds,
+		},
+		"who was recognised is not whom it waits for": {
+			cfg: base(), bare: true, end: now + 500*ms,
+			events: listening(told{9 * time.Second, from("10.20.8.60", 200)}, told{9*time.Second + ms, Recognised{netip.MustParseAddr("10.20.8.27")}},
+				told{now, TenureGained{Succeeds: true}}),
 			want: started(), state: Backup, cause: CauseStartup,
 		},
 		"lost, and one of ours follows": active(base(), []told{{now / 2, TenureLost{Successor: true}}}, 20*time.Second, Backup, CauseTenure,
