@@ -44,7 +44,10 @@ func companions() []companion {
 		unicast4 = "unicast_src_ip 10.20.8.27\n unicast_peer {\n 10.20.8.50\n}\n"
 		unicast6 = "unicast_src_ip fd00:20:8::27\n unicast_peer {\n fd00:20:8::50\n}\n"
 	)
-	six := func(c *Config) { c.VIPs = addrs("fe80::8:188", "fd00:20:8::188") }
+	// Its own for each: a keepalived whose VIP another instance takes off is Backup.
+	six := func(c *Config) {
+		c.VIPs = addrs(fmt.Sprintf("fe80::8:%d", 100+int(c.VRID)), fmt.Sprintf("fd00:20:8::%d", 100+int(c.VRID)))
+	}
 	all := []companion{
 		{"v2", hostA, func(*Config) {}, ""},
 		{"v2-PASS", hostA, func(c *Config) { c.Auth = Auth{AuthPass, "s3cret"} }, pass},
