@@ -168,7 +168,7 @@ func (p *probing) listen(ctx context.Context, e *ear, device string, l link) err
 		case ctx.Err() != nil:
 			return fmt.Errorf("probe on %s: %w", device, context.Cause(ctx))
 		case errors.As(err, &timeout) && timeout.Timeout():
-			return nil
+			return p.unread(e, device, l)
 		case err != nil:
 			return fmt.Errorf("probe on %s: %w", device, err)
 		}
@@ -176,6 +176,33 @@ func (p *probing) listen(ctx context.Context, e *ear, device string, l link) err
 			return &DuplicateError{Addr: c.addr, Device: device, MAC: c.mac.String()}
 		}
 	}
+}
+
+// unread reads what came before the deadline and was not read: a deadline that has
+// passed ends a read before it looks, and a process that did not get to run for so
+// long would take an answer for silence.
+func (p *probing) unread(e *ear, device string, l link) error {
+	raw, err := e.conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("probe on %s: %w", device, err)
+	}
+	var duplicate error
+	b := make([]byte, frameLength)
+	err = raw.Control(func(fd uintptr) {
+		for duplicate == nil {
+			n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT)
+			if err != nil {
+				return // there is no more
+			}
+			if c, ok := parseClaim(b[:n], l.hardware, e.addrs); ok && p.foreign(c.mac) {
+				duplicate = &DuplicateError{Addr: c.addr, Device: device, MAC: c.mac.String()}
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("probe on %s: %w", device, err)
+	}
+	return duplicate
 }
 
 // ask sends one probe.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mdlayher/arp"
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
 // Another host has the VIP: nothing is bound, whatever was there before.
@@ -78,6 +79,58 @@ func testProbeWithoutAnAnswer(t *testing.T, newSet setMaker) {
 	}
 	if !s.State().Bound || !c.answered(t, vip4, patience) || !c.answered(t, vip6, patience) {
 		t.Errorf("State() = %+v; want bound, and answered for", s.State())
+	}
+}
+
+// A process that did not get to run until the time was over has not read the answer,
+// and must not take that for silence.
+func TestProbeReadLate(t *testing.T) { eachGuard(t, testProbeReadLate) }
+
+func testProbeReadLate(t *testing.T, newSet setMaker) {
+	for name, c := range map[string]struct{ spec, theirs string }{
+		"IPv4": {spec4, vip4 + "/24"},
+		"IPv6": {spec6, vip6 + "/64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			far := network(t)
+			s := newSet(t, c.spec)
+			theirs := []string{"addr", "add", c.theirs, "dev", "far0"}
+			if c.spec == spec6 {
+				theirs = append(theirs, "nodad")
+			}
+			ip(t, far, theirs...)
+			p, err := s.startProbe()
+			defer p.end()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, snd := range p.senders {
+				for _, e := range snd.ears {
+					readable(t, e)
+				}
+			}
+			p.deadline = time.Now().Add(-time.Millisecond)
+			var duplicate *DuplicateError
+			if err := p.wait(t.Context()); !errors.As(err, &duplicate) {
+				t.Errorf("wait() = %v when the answer was not read in time; want a DuplicateError", err)
+			}
+		})
+	}
+}
+
+// readable waits until there is something to be read.
+func readable(t *testing.T, e *ear) {
+	t.Helper()
+	raw, err := e.conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = errors.Join(raw.Control(func(fd uintptr) {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+	}), err)
+	if err != nil || n == 0 {
+		t.Fatalf("no answer came in %s: %v", patience, err)
 	}
 }
 
