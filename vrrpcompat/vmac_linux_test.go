@@ -1,19 +1,13 @@
 package vrrpcompat
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"leasehold/internal/lab"
 )
@@ -175,70 +169,6 @@ func TestVMACRefuses(t *testing.T) {
 	}
 }
 
-// answers reports whether an address answers to a host, which a refusal is.
-func answers(t *testing.T, l *lab.Lab, from string, to netip.Addr) bool {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	conn, err := l.Dial(ctx, from, "tcp", netip.AddrPortFrom(to, 9).String())
-	if err == nil {
-		conn.Close()
-	}
-	return errors.Is(err, unix.ECONNREFUSED)
-}
-
-// neighbour returns the MAC address that lab.B has of an address.
-func neighbour(t *testing.T, l *lab.Lab, of netip.Addr) (mac string) {
-	t.Helper()
-	inside(t, l, lab.B, func() error {
-		list, err := netlink.NeighList(0, 0)
-		for _, n := range list {
-			if a, ok := netip.AddrFromSlice(n.IP); ok && a.Unmap() == of {
-				mac = n.HardwareAddr.String()
-			}
-		}
-		return err
-	})
-	return mac
-}
-
-// TestVMACAnswersForTheVIP: with the virtual MAC address and no other, also where
-// the kernel filters by the way back, and whoever asked first; and the host's own
-// address keeps its own.
-func TestVMACAnswersForTheVIP(t *testing.T) {
-	for name, c := range map[string]struct {
-		v6       bool
-		vip, own netip.Addr
-	}{
-		"IPv4": {false, netip.MustParseAddr("10.20.8.188"), hostA},
-		"IPv6": {true, netip.MustParseAddr("fd00:20:8::188"), global6A},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := twoHosts(t)
-			inside(t, l, lab.A, func() error { return setting{"ipv4", "rp_filter", "1"}.apply("all") })
-			dev := openVMAC(t, l, 51, c.v6)
-			args := []string{"addr", "add", netip.PrefixFrom(c.vip, c.vip.BitLen()).String(), "dev", dev}
-			if c.v6 {
-				args = append(args, "nodad")
-			}
-			ip(t, l, lab.A, args...)
-			await(t, "the VIP answers", func() bool { return answers(t, l, lab.B, c.vip) })
-			// Now the host asks for the client, to answer it as the VIP.
-			ip(t, l, lab.A, "neigh", "flush", "all")
-			if !answers(t, l, lab.B, c.vip) || !answers(t, l, lab.B, c.own) {
-				t.Fatal("the VIP or the host's own address does not answer")
-			}
-			host, _ := l.Host(lab.A)
-			if got, want := neighbour(t, l, c.vip), VirtualMAC(51, c.v6).String(); got != want {
-				t.Errorf("the VIP is at %s for a client; want %s", got, want)
-			}
-			if got, want := neighbour(t, l, c.own), host.MAC().String(); got != want {
-				t.Errorf("the host's own address is at %s for a client; want %s", got, want)
-			}
-		})
-	}
-}
-
 // TestVMACOfBackupIsSilent: no frame has the virtual MAC address when the VIP is
 // gone, not the one that says that its group is left.
 func TestVMACOfBackupIsSilent(t *testing.T) {
@@ -271,70 +201,4 @@ func TestVMACOfBackupIsSilent(t *testing.T) {
 			t.Errorf("frame %x", []byte(f))
 		}
 	}
-}
-
-// TestVMACWithKeepalived: adverts come from the virtual MAC address, and those of
-// a peer are heard whether it has the same or its own.
-func TestVMACWithKeepalived(t *testing.T) {
-	l := twoHosts(t, lab.NeedsKeepalived)
-	six := func(c *Config) { c.VIPs = addrs("fe80::8:188", "fd00:20:8::188") }
-	const first = 71
-	peers := []companion{
-		{"vmac-v2", hostA, func(*Config) {}, "use_vmac\n"},
-		{"vmac-v2-AH", hostA, func(c *Config) { c.Auth = Auth{AuthAH, "s3cret"} }, "use_vmac\nauthentication {\n auth_type AH\n auth_pass s3cret\n}\n"},
-		{"bare-v2", hostA, func(*Config) {}, ""},
-		{"vmac-v3-IPv6", local6A, six, "use_vmac\n"},
-		{"bare-v3-IPv6", local6A, six, ""},
-	}
-	conf := "global_defs {\n vrrp_garp_master_repeat 1\n}\n"
-	for i, p := range peers {
-		conf += p.instance(first + i)
-	}
-	there, here := tapOn(t, l, lab.B), tapOn(t, l, lab.A)
-	peer, err := l.StartKeepalived(lab.B, conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	for i, p := range peers {
-		all.Go(func() {
-			t.Run(p.name, func(t *testing.T) {
-				c := p.config(first + i)
-				dev := openVMAC(t, l, c.VRID, c.IPv6())
-				r := &speaker{t: t, conn: listenOn(t, l, lab.A, "eth0", c, p.own, SocketOptions{Via: dev}), codec: newCodec(t, c, p.own)}
-				r.pair(p, peer)
-				there.check(t, r.codec)
-				host, _ := l.Host(lab.B)
-				virtual := VirtualMAC(c.VRID, c.IPv6()).String()
-				peers := host.MAC().String()
-				if strings.HasPrefix(p.name, "vmac") {
-					peers = virtual
-				}
-				for who, want := range map[*tap]string{there: virtual, here: peers} {
-					if bad := who.strays(c.VRID, want); bad != "" {
-						t.Error(bad)
-					}
-				}
-			})
-		})
-	}
-	all.Wait()
-}
-
-// strays names an advert of a router that does not come from a MAC address, or
-// says that there is none at all.
-func (c *tap) strays(vrid uint8, mac string) string {
-	n := 0
-	for _, f := range c.all() {
-		if _, msg := f.advert(); msg == nil || msg[vrrpVRID] != vrid {
-			continue
-		}
-		if n++; f.from().String() != mac {
-			return fmt.Sprintf("an advert is from %s; want %s: %x", f.from(), mac, []byte(f))
-		}
-	}
-	if n == 0 {
-		return "no advert from " + mac
-	}
-	return ""
 }

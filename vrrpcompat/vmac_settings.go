@@ -27,8 +27,7 @@ func (v vmac) settings() []setting {
 	if v.v6 {
 		return []setting{
 			{"ipv6", "disable_ipv6", "0"}, // conf.default may say 1
-			{"ipv6", "accept_ra", "0"},    // the base interface does that
-			{"ipv6", "autoconf", "0"},
+			{"ipv6", "accept_ra", "0"},    // no address and no route of its own
 		}
 	}
 	return []setting{
