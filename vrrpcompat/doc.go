@@ -25,6 +25,10 @@
 // before it Overtake where the action says so, and AppendAdvert for each of
 // Destinations.
 //
+// A Conn is the sockets that the packets come from and go to, and OpenVMAC the
+// interface of a virtual MAC address, for keepalived's use_vmac: these do I/O, and
+// know no state.
+//
 // The codec belongs to one goroutine, because VRRP's authentication header has one
 // counter for both directions; the machine is a value. All nodes of ours listen,
 // with a machine each: one that has the tenure is Active, or Backup to a keepalived
