@@ -25,6 +25,9 @@ type RouterConfig struct {
 	Config
 	// Interface is where adverts are sent and heard.
 	Interface string
+	// VMAC has adverts sent from the interface with the virtual MAC address, which is
+	// made before; see OpenVMAC.
+	VMAC bool
 	// StartupDelay is how long after Run begins a router is not one yet,
 	// keepalived's vrrp_startup_delay. Who follows one of our own does not wait.
 	StartupDelay time.Duration
@@ -97,7 +100,16 @@ func NewRouter(c RouterConfig) (*Router, error) {
 		}
 		return SourceAddr(c.Interface, c.IPv6(), c.Except)
 	}
-	r.open = func(own netip.Addr) (wire, error) { return Listen(c.Interface, c.Config, own, SocketOptions{}) }
+	r.open = func(own netip.Addr) (wire, error) {
+		var o SocketOptions
+		var err error
+		if c.VMAC {
+			if o.Via, err = OpenVMAC(c.Interface, c.VRID, c.IPv6()); err != nil {
+				return nil, err
+			}
+		}
+		return Listen(c.Interface, c.Config, own, o)
+	}
 	r.ears = func(own netip.Addr) []wire { return listenAside(c, own, r.log) }
 	return r, nil
 }

@@ -50,7 +50,7 @@ func VirtualMAC(vrid uint8, v6 bool) net.HardwareAddr {
 // so that it does not ask in the VIP's name: whom it asks would learn that the VIP is
 // at its own MAC address.
 func OpenVMAC(base string, vrid uint8, v6 bool) (name string, err error) {
-	v := vmac{base: base, name: vmacName(vrid, v6), mac: VirtualMAC(vrid, v6), v6: v6}
+	v := vmac{base: base, name: VMACName(vrid, v6), mac: VirtualMAC(vrid, v6), v6: v6}
 	if err := v.open(); err != nil {
 		return "", fmt.Errorf("virtual MAC address %s on %s: %w", v.mac, base, err)
 	}
@@ -60,14 +60,15 @@ func OpenVMAC(base string, vrid uint8, v6 bool) (name string, err error) {
 // RemoveVMAC removes the interface of OpenVMAC, and with the last one of a base
 // interface gives that its settings back. It is no error where there is none.
 func RemoveVMAC(base string, vrid uint8, v6 bool) error {
-	v := vmac{base: base, name: vmacName(vrid, v6), mac: VirtualMAC(vrid, v6), v6: v6}
+	v := vmac{base: base, name: VMACName(vrid, v6), mac: VirtualMAC(vrid, v6), v6: v6}
 	if err := v.remove(); err != nil {
 		return fmt.Errorf("remove virtual MAC address %s from %s: %w", v.mac, base, err)
 	}
 	return nil
 }
 
-func vmacName(vrid uint8, v6 bool) string {
+// VMACName returns the name of the interface of OpenVMAC.
+func VMACName(vrid uint8, v6 bool) string {
 	if v6 {
 		return fmt.Sprintf("vrrp6.%d", vrid)
 	}

@@ -173,5 +173,8 @@ func ParseConfig(file string, b []byte, hostname func() (string, error)) (*Confi
 		return nil, err
 	}
 	cfg.Notes = r.notes
+	for i := range cfg.Services {
+		cfg.Services[i].placeOnVMAC()
+	}
 	return cfg, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"leasehold/vrrpcompat"
@@ -102,4 +103,31 @@ func (v *VRRP) withPassword(getenv func(string) string) (vrrpcompat.Config, erro
 	}
 	c.Auth.Password = secret.Reveal()
 	return c, c.Validate()
+}
+
+// vmac returns the interface that the advertised VIPs go on with use_vmac; "" without.
+func (v *VRRP) vmac() string {
+	if v == nil || !v.VMAC {
+		return ""
+	}
+	return vrrpcompat.VMACName(v.Router.VRID, v.Router.IPv6())
+}
+
+// placeOnVMAC puts the advertised VIPs on that interface, which the daemon makes. A
+// label names its interface, so it changes as well.
+func (s *Service) placeOnVMAC() {
+	dev := s.VRRP.vmac()
+	if dev == "" {
+		return
+	}
+	for i := range s.VIPs {
+		sp := &s.VIPs[i].Spec
+		if sp.Device != s.VRRP.Interface || !slices.Contains(s.VRRP.Router.VIPs, sp.Prefix.Addr()) {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(sp.Label, sp.Device); ok {
+			sp.Label = dev + rest
+		}
+		sp.Device = dev
+	}
 }

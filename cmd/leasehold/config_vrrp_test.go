@@ -241,3 +241,20 @@ func TestConfigVRRPPeerIsOwnMember(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// With use_vmac the advertised VIPs are on the interface that the daemon makes, under
+// a label of it, and the operator hears of a second route.
+func TestConfigVMAC(t *testing.T) {
+	cfg, v := parseVRRP(t, withVRRP(t, "router_id: 51, use_vmac: true"))
+	sp := cfg.Services[0].VIPs[0].Spec
+	if sp.Device != "vrrp.51" || sp.Label != "vrrp.51:1" || v.Interface != "eth0" {
+		t.Errorf("the VIP is on %s, label %q, adverts on %s; want vrrp.51, vrrp.51:1, eth0", sp.Device, sp.Label, v.Interface)
+	}
+	if !slices.ContainsFunc(cfg.Notes, func(p Problem) bool { return strings.Contains(p.What, "write 10.20.8.188/32") }) {
+		t.Errorf("notes %v; want one of the second route", cfg.Notes)
+	}
+	cfg, _ = parseVRRP(t, twoVIPs(t, `router_id: 51, use_vmac: true, excluded: ["fd00:8::188"]`))
+	if a, b := cfg.Services[0].VIPs[0].Spec, cfg.Services[0].VIPs[1].Spec; a.Device != "vrrp.51" || b.Device == "vrrp.51" {
+		t.Errorf("the VIPs are on %s and %s; want only the advertised one on vrrp.51", a.Device, b.Device)
+	}
+}

@@ -29,6 +29,9 @@ func deviceFindings(cfg *Config) []Finding {
 				found = append(found, failure("device", fmt.Sprintf("the addresses of this host cannot be read: %v", err), "see whether netlink is to be had here: ip addr"))
 				continue
 			}
+			if dev := s.VRRP.vmac(); v.Spec.Device == dev && !deviceExists(dev) {
+				v.Spec.Device = s.VRRP.Interface // the daemon makes the other one from it
+			}
 			f := readDevice(v.Spec)
 			f.copies, f.own = copies, vip.OwnAddress([]vip.Spec{v.Spec})
 			found = append(found, deviceFinding(v.Spec, f))
@@ -36,6 +39,11 @@ func deviceFindings(cfg *Config) []Finding {
 		}
 	}
 	return found
+}
+
+func deviceExists(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
 }
 
 func readDevice(s vip.Spec) deviceFacts {

@@ -16,6 +16,7 @@ import (
 	"leasehold/election"
 	"leasehold/vip"
 	"leasehold/vip/fence"
+	"leasehold/vrrpcompat"
 )
 
 // purge takes everything of Leasehold off this host, for uninstalling it: the
@@ -37,6 +38,11 @@ func (a *app) purge(ctx context.Context, cfg *Config) error {
 		var fences []string
 		fences, err = vip.Purge(cfg.BPFDir)
 		gone = append(gone, fences...)
+	}
+	if err == nil {
+		var links []string
+		links, err = purgeVMACs(cfg)
+		gone = append(gone, links...)
 	}
 	if err == nil { // while a VIP is left, what names it stays as well
 		var files []string
@@ -88,6 +94,20 @@ func purgeVIPs(ctx context.Context, cfg *Config) (gone []string, err error) {
 	}
 	for _, addr := range pinned {
 		gone = append(gone, fmt.Sprintf("the fence of %s", addr))
+	}
+	return gone, nil
+}
+
+// purgeVMACs removes the interfaces with a virtual MAC address.
+func purgeVMACs(cfg *Config) (gone []string, err error) {
+	for i := range cfg.Services {
+		v := cfg.Services[i].VRRP
+		if dev := v.vmac(); dev != "" && deviceExists(dev) {
+			if err := vrrpcompat.RemoveVMAC(v.Interface, v.Router.VRID, v.Router.IPv6()); err != nil {
+				return gone, err
+			}
+			gone = append(gone, "the interface "+dev)
+		}
 	}
 	return gone, nil
 }

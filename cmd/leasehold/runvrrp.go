@@ -25,7 +25,7 @@ func (u *unit) beside(cfg *Config, s *Service, getenv func(string) string, log h
 		vips = append(vips, v.Spec.Prefix.Addr())
 	}
 	r, err := vrrpcompat.NewRouter(vrrpcompat.RouterConfig{
-		Config: c, Interface: s.VRRP.Interface, StartupDelay: s.VRRP.StartupDelay, Except: vips, Log: log,
+		Config: c, Interface: s.VRRP.Interface, VMAC: s.VRRP.VMAC, StartupDelay: s.VRRP.StartupDelay, Except: vips, Log: log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -200,6 +200,7 @@ func (v *VRRP) soonest() time.Duration { return v.patience() - v.Router.WithDefa
 
 // noteVRRP tells what a good section does not do.
 func noteVRRP(r *report, s *Service, embedded *EmbeddedConfig) {
+	noteVMAC(r, s)
 	v := s.VRRP
 	if s.Fence == vip.FenceAuto && v.needsFence() {
 		r.note(v.at("advert_interval"), "services.%s.vrrp.advert_interval: %s is too short without a fence: where the kernel refuses bpf this node takes no VIP, "+
@@ -228,4 +229,19 @@ func (s *Service) beforeKeepalived(embedded *EmbeddedConfig) string {
 		try.Router.Interval = interval
 		return least < try.soonest()
 	}))
+}
+
+// noteVMAC warns of a second route to the network.
+func noteVMAC(r *report, s *Service) {
+	if !s.VRRP.VMAC {
+		return
+	}
+	for _, one := range s.VIPs {
+		p := one.Spec.Prefix
+		if p.Bits() == p.Addr().BitLen() || !slices.Contains(s.VRRP.Router.VIPs, p.Addr()) {
+			continue
+		}
+		r.note(one.line, "services.%s.vips: with use_vmac this host reaches the network of %s twice, by its own interface and by the VIP's; write %s/%d, so that it goes on using its own",
+			s.Name, p, p.Addr(), p.Addr().BitLen())
+	}
 }

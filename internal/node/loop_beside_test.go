@@ -136,7 +136,11 @@ func TestLoopKnowsFellows(t *testing.T) {
 			w.elect.View.Holder = h
 		})
 		w.tell(w.electChanged, func() {})
-		w.set(func() { w.elect.View.Holder = nil })
+		w.set(func() {
+			h := &election.HolderKey{}
+			h.Node = "db20-024" // this node
+			w.elect.View.Holder = h
+		})
 		w.granted()
 		w.pass(again)
 		if got := w.words(); !slices.Contains(got, "speak, succeeds true 1.890594059s") {

@@ -80,6 +80,9 @@ func (m *Memory) Note(f Facts, do []Action, err error) (ok bool) {
 	if f.HeldUntil == 0 || err == nil && (has(do, BindVIP) || has(do, AskVIP)) {
 		m.retry, m.duplicate, m.answers = 0, "", 0
 	}
+	if has(do, LeaveVRRP) {
+		m.ours = false
+	}
 	if err == nil && has(do, AnnounceVIP) {
 		m.announced = f.Announce
 	}
@@ -163,11 +166,8 @@ func (m *Memory) fillBeside(r *Reading) {
 	if r.Router == nil {
 		return
 	}
-	switch h := r.Election.View.Holder; {
-	case h == nil:
-	case h.Node == m.cfg.Node:
-		m.ours = false
-	default:
+	// What was known of the holder before stays when this node is the next one.
+	if h := r.Election.View.Holder; h != nil && h.Node != m.cfg.Node {
 		for _, v := range r.Election.View.Members {
 			if v.Node == h.Node {
 				m.ours = vrrpcompat.ParseStation(v.VRRP).State == vrrpcompat.Active

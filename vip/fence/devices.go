@@ -57,9 +57,13 @@ func survey(own string) (host, error) {
 		{index: loopIndex, name: "lo", role: roleLoop},
 	}}
 	h.addMAC(links[i])
+	under := 0 // a macvlan: the host's routes may send by it. Else it may be an index elsewhere
+	if links[i].Type() == "macvlan" {
+		under = links[i].Attrs().ParentIndex
+	}
 	for _, l := range links {
 		a := l.Attrs()
-		if a.Name == own || a.EncapType != "ether" || l.Type() == "veth" {
+		if a.Name == own || a.EncapType != "ether" || l.Type() == "veth" && a.Index != under {
 			continue
 		}
 		h.addMAC(l)

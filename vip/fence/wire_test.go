@@ -274,6 +274,20 @@ func TestOtherDevice(t *testing.T) {
 	})
 }
 
+// A VIP on a macvlan is reached by the interface below as well, whose type is that of
+// a container's here: what the host answers leaves by whichever its routes say.
+func TestMacvlan(t *testing.T) {
+	kinds(t, func(t *testing.T, k Kind) {
+		here := lan(t, 2)[0]
+		here.run(t, "ip", "link", "add", "vrrp.51", "link", dev, "address", "00:00:5e:00:01:33", "type", "macvlan", "mode", "vepa")
+		here.run(t, "ip", "link", "set", "vrrp.51", "up")
+		f := open(t, Config{Dir: bpffs(t), Addr: vip4, Device: "vrrp.51", Kind: k})
+		if d := f.State().Devices; !slices.Contains(d, "vrrp.51") || !slices.Contains(d, dev) {
+			t.Errorf("fenced devices: %v; want vrrp.51 and %s", d, dev)
+		}
+	})
+}
+
 // A foreign claim shuts the fence in the kernel.
 func TestClaim(t *testing.T) {
 	kinds(t, func(t *testing.T, k Kind) {
