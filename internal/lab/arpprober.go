@@ -18,7 +18,7 @@ import (
 // answer, which goes to the sender address, says which probe it is for.
 const askers = 50
 
-// ARPProber asks by broadcast who has the VIP, at a steady pace, from a seat of
+// ARPProber asks everybody who has the VIP, at a steady pace, from a seat of
 // its own on the switch. It only asks; the Sniffer records what comes.
 type ARPProber struct {
 	cancel context.CancelFunc
@@ -27,10 +27,10 @@ type ARPProber struct {
 	end    func() error
 }
 
-// StartARPProber begins to ask for an IPv4 address, the lab's VIP when it is the
-// zero Addr, every so often (10 ms when it is 0), until it is stopped or the lab
-// closes. The sender addresses are those from .200 of the /24 of the address
-// that no host has.
+// StartARPProber begins to ask for an address, the lab's VIP when it is the zero
+// Addr, every so often (10 ms when it is 0), until it is stopped or the lab
+// closes: by ARP for IPv4, by neighbour solicitations for IPv6. The sender
+// addresses are those whose last octet is 200 and more, and which no host has.
 func (l *Lab) StartARPProber(vip netip.Addr, every time.Duration) (*ARPProber, error) {
 	if !vip.IsValid() {
 		vip = l.VIP.Addr()
@@ -57,6 +57,9 @@ func (l *Lab) StartARPProber(vip netip.Addr, every time.Duration) (*ARPProber, e
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &ARPProber{cancel: cancel, done: make(chan struct{})}
 	to := &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index, Protocol: htons(unix.ETH_P_ARP)}
+	if vip.Is6() {
+		to.Protocol = htons(unix.ETH_P_IPV6)
+	}
 	go func() {
 		defer close(p.done)
 		p.err = errors.Join(ask(ctx, fd, to, l.questions(vip, s.MAC()), every), unix.Close(fd))
@@ -89,11 +92,16 @@ func ask(ctx context.Context, fd int, to unix.Sockaddr, questions [][]byte, ever
 // questions returns the frames that the prober sends in turn.
 func (l *Lab) questions(vip netip.Addr, mac net.HardwareAddr) [][]byte {
 	var frames [][]byte
-	ip := vip.As4()
+	ip := vip.AsSlice()
 	for last := byte(200); len(frames) < askers && last < 255; last++ {
-		ip[3] = last
-		from := netip.AddrFrom4(ip)
-		if from == vip || slices.ContainsFunc(l.net.seats, func(s *seat) bool { return s.Addr.Addr() == from }) {
+		ip[len(ip)-1] = last
+		from, _ := netip.AddrFromSlice(ip)
+		taken := func(s *seat) bool { return s.Addr.Addr() == from || s.Addr6.Addr() == from }
+		if from == vip || slices.ContainsFunc(l.net.seats, taken) {
+			continue
+		}
+		if vip.Is6() {
+			frames = append(frames, solicit(mac, from, vip))
 			continue
 		}
 		f := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac...)

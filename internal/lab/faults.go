@@ -27,6 +27,7 @@ type faults struct {
 type rule struct {
 	from, to string
 	percent  int
+	only     string // of these frames, in the words of nft; empty: of all
 }
 
 func (r rule) String() string {
@@ -36,6 +37,9 @@ func (r rule) String() string {
 	}
 	if r.to != "" {
 		fmt.Fprintf(&b, "oifname %q ", r.to)
+	}
+	if r.only != "" {
+		b.WriteString(r.only + " ")
 	}
 	if r.percent < 100 {
 		fmt.Fprintf(&b, "numgen random mod 100 < %d ", r.percent)
@@ -135,19 +139,29 @@ func (l *Lab) isolate(on bool, hosts []string) error {
 // Cut drops every frame between two hosts, both ways. Cutting again changes
 // nothing.
 func (l *Lab) Cut(ctx context.Context, x, y string) error {
-	return l.net.change(ctx, add, rule{x, y, 100}, rule{y, x, 100})
+	return l.net.change(ctx, add, rule{x, y, 100, ""}, rule{y, x, 100, ""})
 }
 
 // CutOneWay drops every frame from one host to another, and lets the other
 // direction pass.
 func (l *Lab) CutOneWay(ctx context.Context, from, to string) error {
-	return l.net.change(ctx, add, rule{from, to, 100})
+	return l.net.change(ctx, add, rule{from, to, 100, ""})
+}
+
+// CutVRRP drops what routers say to each other between two hosts, both ways: VRRP,
+// also behind an authentication header. All else passes.
+func (l *Lab) CutVRRP(ctx context.Context, x, y string) error {
+	var rules []rule
+	for _, only := range []string{"ip protocol { 51, 112 }", "ip6 nexthdr 112"} {
+		rules = append(rules, rule{x, y, 100, only}, rule{y, x, 100, only})
+	}
+	return l.net.change(ctx, add, rules...)
 }
 
 // CutAll drops every frame from and to a host; unlike CablePull it leaves the
 // carrier, so the host cannot see it.
 func (l *Lab) CutAll(ctx context.Context, host string) error {
-	return l.net.change(ctx, add, rule{host, "", 100}, rule{"", host, 100})
+	return l.net.change(ctx, add, rule{host, "", 100, ""}, rule{"", host, 100, ""})
 }
 
 // CutGroups splits the network: no frame passes from a host of one group to a
@@ -158,7 +172,7 @@ func (l *Lab) CutGroups(ctx context.Context, groups ...[]string) error {
 		for _, other := range groups[i+1:] {
 			for _, x := range g {
 				for _, y := range other {
-					rules = append(rules, rule{x, y, 100}, rule{y, x, 100})
+					rules = append(rules, rule{x, y, 100, ""}, rule{y, x, 100, ""})
 				}
 			}
 		}
@@ -172,10 +186,10 @@ func (l *Lab) Lose(ctx context.Context, host string, percent int) error {
 	if percent < 1 || percent > 100 {
 		return fmt.Errorf("lose %d %% of the frames of host %s: want 1 to 100", percent, host)
 	}
-	return l.net.change(ctx, add, rule{host, "", percent}, rule{"", host, percent})
+	return l.net.change(ctx, add, rule{host, "", percent, ""}, rule{"", host, percent, ""})
 }
 
-// Heal ends every Cut, CutOneWay, CutAll, CutGroups and Lose. Cables are not
+// Heal ends every Cut, CutOneWay, CutVRRP, CutAll, CutGroups and Lose. Cables are not
 // touched.
 func (l *Lab) Heal(ctx context.Context) error {
 	return l.net.change(ctx, func(rules []rule, _ ...rule) []rule { return rules[:0] })
@@ -185,7 +199,7 @@ func (l *Lab) Heal(ctx context.Context) error {
 func (l *Lab) HealBetween(ctx context.Context, x, y string) error {
 	return l.net.change(ctx, func(rules []rule, drop ...rule) []rule {
 		return slices.DeleteFunc(rules, func(r rule) bool { return slices.Contains(drop, r) })
-	}, rule{x, y, 100}, rule{y, x, 100})
+	}, rule{x, y, 100, ""}, rule{y, x, 100, ""})
 }
 
 func add(rules []rule, more ...rule) []rule { return append(rules, more...) }
@@ -232,7 +246,7 @@ func (n *network) ruleset(rules []rule) string {
 		if r.from == "" {
 			fmt.Fprintf(&text, "  %s\n", r)
 		} else if slices.Contains(n.faults.delayed, r.from) {
-			fmt.Fprintf(&text, "  meta mark %d %s\n", n.mark(r.from), rule{"", r.to, r.percent})
+			fmt.Fprintf(&text, "  meta mark %d %s\n", n.mark(r.from), rule{"", r.to, r.percent, r.only})
 		}
 	}
 	text.WriteString(" }\n}\n")

@@ -28,7 +28,7 @@ func (l *Lab) Impair(ctx context.Context, all []Impairment) error {
 		case i.Delay > 0 && i.From != "" && i.To == "" && i.Lose == 0:
 			delays[i.From] = max(delays[i.From], i.Delay)
 		case i.Delay == 0 && i.Lose >= 1 && i.Lose <= 100:
-			rules = append(rules, rule{i.From, i.To, i.Lose})
+			rules = append(rules, rule{i.From, i.To, i.Lose, ""})
 		default:
 			return fmt.Errorf("impair: %+v makes no sense: want 1 to 100 %% to be lost, or a delay of what one host sends", i)
 		}

@@ -14,7 +14,7 @@ type Observer struct {
 	end    atomic.Pointer[time.Time] // nil until Stop
 	Prober *Prober
 	Wire   *Sniffer
-	ARP    *ARPProber // nil for an IPv6 VIP
+	ARP    *ARPProber
 	Kernel *KernelWatch
 }
 
@@ -32,10 +32,8 @@ func (l *Lab) Observe(hosts ...string) (*Observer, error) {
 	if o.Wire, err = l.StartSniffer(); err != nil {
 		return nil, err
 	}
-	if l.VIP.Addr().Is4() {
-		if o.ARP, err = l.StartARPProber(l.VIP.Addr(), 0); err != nil {
-			return nil, err
-		}
+	if o.ARP, err = l.StartARPProber(l.VIP.Addr(), 0); err != nil {
+		return nil, err
 	}
 	if o.Prober, err = l.StartProber(ProberConfig{Hosts: hosts}); err != nil {
 		return nil, err
@@ -49,12 +47,8 @@ func (l *Lab) Observe(hosts ...string) (*Observer, error) {
 func (o *Observer) Stop() (Report, error) {
 	end := time.Now()
 	o.end.CompareAndSwap(nil, &end)
-	var errs []error
-	if o.ARP != nil {
-		errs = append(errs, o.ARP.Stop())
-	}
-	errs = append(errs, o.Prober.Stop(), o.Wire.Stop(), o.Kernel.Stop())
-	return o.Report(o.start, end), errors.Join(errs...)
+	err := errors.Join(o.ARP.Stop(), o.Prober.Stop(), o.Wire.Stop(), o.Kernel.Stop())
+	return o.Report(o.start, end), err
 }
 
 // Report returns what was seen between two moments, at most until Stop. Answers

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,7 +13,8 @@ import (
 )
 
 // ARPFrame is one ARP frame as it came into a port of the switch, before any
-// cut: what the host on that port sent.
+// cut: what the host on that port sent. A neighbour solicitation or advertisement
+// of IPv6 is one too, in the words of ARP: see parseNDP.
 type ARPFrame struct {
 	At        time.Time // when the kernel received it
 	Port      string    // the key of the host on the port
@@ -33,12 +33,10 @@ func (f ARPFrame) Claims(ip netip.Addr) bool { return f.SenderIP == ip }
 // for the same address, see RFC 5227 section 3.
 func (f ARPFrame) Gratuitous() bool { return f.SenderIP == f.TargetIP }
 
-// Sniffer records the ARP frames on all ports of the switch.
+// Sniffer records the ARP frames, and those of IPv6 that do the same, on all
+// ports of the switch.
 type Sniffer struct {
-	fd    int
-	ports map[int]string
-	r     *reader
-	end   func() error
+	tap *tap
 
 	mu     sync.Mutex
 	frames []ARPFrame
@@ -47,111 +45,44 @@ type Sniffer struct {
 // StartSniffer begins to record; it goes on until it is stopped or the lab
 // closes.
 func (l *Lab) StartSniffer() (*Sniffer, error) {
-	s := &Sniffer{ports: map[int]string{}}
-	links, err := l.net.swNL.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list the switch's ports: %w", err)
-	}
-	for _, link := range links {
-		if link.Type() == "veth" {
-			s.ports[link.Attrs().Index] = link.Attrs().Name
-		}
-	}
-	err = l.net.sw.do(func() error {
-		s.fd, err = packetSocket(onlyARP())
-		return err
-	})
-	if err != nil {
+	s := &Sniffer{}
+	var err error
+	if s.tap, err = l.startTap(onlyNeighbours(), s.take); err != nil {
 		return nil, fmt.Errorf("start the sniffer: %w", err)
-	}
-	if s.r, err = startReader([]int{s.fd}, s.drain); err != nil {
-		return nil, errors.Join(err, unix.Close(s.fd))
-	}
-	s.end = sync.OnceValue(s.r.stop)
-	if err := l.onClose(s.end); err != nil {
-		return nil, errors.Join(err, s.end())
 	}
 	return s, nil
 }
 
-// onlyARP passes ARP frames.
-func onlyARP() []unix.SockFilter {
+// onlyNeighbours passes ARP frames, and the solicitations and advertisements that
+// are IPv6's ARP.
+func onlyNeighbours() []unix.SockFilter {
+	const next, kind = 14 + 6, 14 + 40 // RFC 8200 section 3
 	return []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12}, // EtherType
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_ARP, Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_ARP, Jt: 6},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_IPV6, Jf: 6},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: next},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_ICMPV6, Jf: 4},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: kind},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: solicitation, Jt: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: advertisement, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 	}
 }
 
-// packetSocket returns a packet socket on all interfaces that gets what a filter
-// passes. It is bound to all protocols and filters, because a socket for one
-// protocol is served after the bridge has taken the frame from its port, see
-// __netif_receive_skb_core in net/core/dev.c.
-func packetSocket(filter []unix.SockFilter) (fd int, err error) {
-	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open a packet socket: %w", err)
+func (s *Sniffer) take(port string, at time.Time, frame []byte) {
+	f, ok := parseARP(frame)
+	if !ok {
+		f, ok = parseNDP(frame)
 	}
-	prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	err = errors.Join(
-		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, prog),
-		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		roomy(fd),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)}),
-	)
-	if err != nil {
-		return -1, errors.Join(err, unix.Close(fd))
+	if !ok {
+		return
 	}
-	return fd, nil
-}
-
-func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v)) }
-
-func (s *Sniffer) drain(now time.Time) error {
-	buf, oob := make([]byte, 256), make([]byte, 128)
-	for {
-		n, oobn, from, ok, err := receive(s.fd, buf, oob)
-		if err != nil && !errors.Is(err, unix.ENETDOWN) { // a port went down: the socket goes on
-			return fmt.Errorf("sniff: %w", err)
-		}
-		if err == nil && !ok {
-			return nil
-		}
-		link, isLink := from.(*unix.SockaddrLinklayer)
-		if err != nil || !isLink || s.ports[link.Ifindex] == "" {
-			continue
-		}
-		f, ok := parseARP(buf[:n])
-		if !ok {
-			continue
-		}
-		f.Port, f.At = s.ports[link.Ifindex], received(oob[:oobn], now)
-		s.mu.Lock()
-		s.frames = append(s.frames, f)
-		s.mu.Unlock()
-	}
-}
-
-// received returns when the kernel received a frame, on the clock of time.Now.
-// The kernel stamps with the wall clock, so the age of the stamp is what counts;
-// one that is out of bounds, as after a step of the wall clock, is not used.
-func received(oob []byte, read time.Time) time.Time {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return read
-	}
-	for _, m := range messages {
-		if m.Header.Level != unix.SOL_SOCKET || m.Header.Type != unix.SO_TIMESTAMPNS || len(m.Data) < 16 {
-			continue
-		}
-		stamp := time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
-		if age := read.Round(0).Sub(stamp); age > -time.Second && age < 10*time.Second {
-			return read.Add(-age)
-		}
-	}
-	return read
+	f.Port, f.At = port, at
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frames = append(s.frames, f)
 }
 
 // parseARP reads an Ethernet frame with ARP for IPv4, see RFC 826.
@@ -186,4 +117,4 @@ func (s *Sniffer) Take() []ARPFrame {
 }
 
 // Stop reads what is there and ends the sniffer; its frames stay.
-func (s *Sniffer) Stop() error { return s.end() }
+func (s *Sniffer) Stop() error { return s.tap.end() }

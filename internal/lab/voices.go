@@ -2,7 +2,6 @@ package lab
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,11 +26,8 @@ type Voice struct {
 
 // Voices records who speaks as an IPv4 address, frame by frame.
 type Voices struct {
-	fd    int
-	vip   netip.Addr
-	ports map[int]string
-	r     *reader
-	end   func() error
+	tap *tap
+	vip netip.Addr
 
 	mu     sync.Mutex
 	voices []Voice
@@ -43,29 +39,10 @@ func (l *Lab) StartVoices(vip netip.Addr) (*Voices, error) {
 	if !vip.IsValid() {
 		vip = l.VIP.Addr()
 	}
-	v := &Voices{vip: vip, ports: map[int]string{}}
-	links, err := l.net.swNL.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list the switch's ports: %w", err)
-	}
-	for _, link := range links {
-		if link.Type() == "veth" {
-			v.ports[link.Attrs().Index] = link.Attrs().Name
-		}
-	}
-	err = l.net.sw.do(func() error {
-		v.fd, err = packetSocket(speaksAs(vip))
-		return err
-	})
-	if err != nil {
+	v := &Voices{vip: vip}
+	var err error
+	if v.tap, err = l.startTap(speaksAs(vip), v.take); err != nil {
 		return nil, fmt.Errorf("record who speaks as %s: %w", vip, err)
-	}
-	if v.r, err = startReader([]int{v.fd}, v.drain); err != nil {
-		return nil, errors.Join(err, unix.Close(v.fd))
-	}
-	v.end = sync.OnceValue(v.r.stop)
-	if err := l.onClose(v.end); err != nil {
-		return nil, errors.Join(err, v.end())
 	}
 	return v, nil
 }
@@ -92,29 +69,15 @@ func speaksAs(vip netip.Addr) []unix.SockFilter {
 	}
 }
 
-func (v *Voices) drain(now time.Time) error {
-	buf, oob := make([]byte, 128), make([]byte, 128)
-	for {
-		n, oobn, from, ok, err := receive(v.fd, buf, oob)
-		if err != nil && !errors.Is(err, unix.ENETDOWN) { // a port went down: the socket goes on
-			return fmt.Errorf("record who speaks: %w", err)
-		}
-		if err == nil && !ok {
-			return nil
-		}
-		link, isLink := from.(*unix.SockaddrLinklayer)
-		if err != nil || !isLink || v.ports[link.Ifindex] == "" {
-			continue
-		}
-		voice, ok := v.parse(buf[:n])
-		if !ok {
-			continue
-		}
-		voice.Port, voice.At = v.ports[link.Ifindex], received(oob[:oobn], now)
-		v.mu.Lock()
-		v.voices = append(v.voices, voice)
-		v.mu.Unlock()
+func (v *Voices) take(port string, at time.Time, frame []byte) {
+	voice, ok := v.parse(frame)
+	if !ok {
+		return
 	}
+	voice.Port, voice.At = port, at
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.voices = append(v.voices, voice)
 }
 
 func (v *Voices) parse(b []byte) (voice Voice, ok bool) {
@@ -147,4 +110,4 @@ func (v *Voices) Since(n int) []Voice {
 
 // Stop reads what is there and ends the record; what was heard stays. It returns
 // an error when frames may have been missed.
-func (v *Voices) Stop() error { return v.end() }
+func (v *Voices) Stop() error { return v.tap.end() }
