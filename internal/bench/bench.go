@@ -141,10 +141,6 @@ func (b *bench) open(ctx context.Context, l *lab.Lab, r *relay) ([]*contender, e
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	keepalivedPath, err := findProgram("keepalived")
-	if err != nil {
-		return nil, err
-	}
 	script, err := leaseholdBinary(l, r, self, b.Binary)
 	if err != nil {
 		return nil, err
@@ -161,7 +157,7 @@ func (b *bench) open(ctx context.Context, l *lab.Lab, r *relay) ([]*contender, e
 	}
 	vrrp := func(name string, config func(lab.KeepalivedConfig, *cases.Site, string) (string, error)) *contender {
 		return newContender(name, &keepalived{
-			site: b.site, relay: r, self: self, program: keepalivedPath, config: config, daemons: map[string]*lab.Process{},
+			site: b.site, relay: r, self: self, config: config, daemons: map[string]*lab.Process{},
 		})
 	}
 	asSet := vrrp("keepalived as set", configured)

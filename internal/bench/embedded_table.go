@@ -68,7 +68,7 @@ func (r *EmbeddedResult) Print(w io.Writer) {
 		})
 	}
 	fmt.Fprintf(w, "Two MySQL hosts and a witness, one leasehold run on each with its own etcd member; ttl %s, election 500ms, data on a disk\n\n", r.TTL)
-	writeTable(w, cells)
+	WriteTable(w, cells)
 	if c := r.cost; c.lasted > 0 {
 		hour := float64(time.Hour) / float64(c.lasted)
 		fmt.Fprintf(w, "\nA witness in %s: %.1f MB resident, %.2f %% of a core, %.0f MB written to the disk per hour (daemon and member)\n",

@@ -102,7 +102,7 @@ func (r *FailoverResult) Print(w io.Writer) {
 		}
 		cells = append(cells, line)
 	}
-	writeTable(w, cells)
+	WriteTable(w, cells)
 	fmt.Fprint(w, "\nTwo hosts answered the same question while all was repaired, rounds\n\n")
 	back := [][]string{cells[0]}
 	for _, row := range r.rows() {
@@ -110,7 +110,7 @@ func (r *FailoverResult) Print(w io.Writer) {
 			back = append(back, r.backLine(row))
 		}
 	}
-	writeTable(w, back)
+	WriteTable(w, back)
 	fmt.Fprintf(w, "\n%s\netcd: election timeout %v, heartbeat %v, three members on hosts a, b, c.\n%s\n\n",
 		failoverNotes, r.Election, r.Heartbeat, r.machine)
 	writeMarkdown(w, cells)
@@ -139,8 +139,8 @@ func failoverCell(rounds []Round) string {
 	return spread(rounds)
 }
 
-// writeTable writes cells in aligned columns.
-func writeTable(w io.Writer, cells [][]string) {
+// WriteTable writes cells in aligned columns.
+func WriteTable(w io.Writer, cells [][]string) {
 	width := make([]int, len(cells[0]))
 	for _, line := range cells {
 		for i, c := range line {

@@ -31,7 +31,7 @@ func (r *PacketResult) Print(w io.Writer) {
 		cells = append(cells, line)
 	}
 	fmt.Fprintf(w, "What the fence costs a packet: median (range) of %d samples, taken in turn\n\n", r.Rounds)
-	writeTable(w, cells)
+	WriteTable(w, cells)
 	fmt.Fprintf(w, "\n%s\n%s\n\n", packetNotes, r.machine)
 	writeMarkdown(w, cells)
 }

@@ -48,7 +48,7 @@ func (r *QuietResult) Print(w io.Writer) {
 			fmt.Sprint(len(row.took)), fmt.Sprint(row.late), quantiles(row.apart), quantiles(row.took), fmt.Sprintf("%.0f", ms(row.least)),
 		})
 	}
-	writeTable(w, cells)
+	WriteTable(w, cells)
 	fmt.Fprintf(w, "\n%s\netcd: election timeout %v, heartbeat %v, three members on hosts a, b, c, nice %d.\n%s\n\n",
 		quietNotes, r.Election, r.Heartbeat, r.EtcdNice, r.machine)
 	writeMarkdown(w, cells)

@@ -27,7 +27,7 @@ type stand struct {
 
 	binary     string
 	launch     []string // what starts the daemon: "nice", "-n", "-15"; may be empty
-	keepalived string   // the program; empty: there is no keepalived
+	keepalived bool     // there is keepalived
 	ours       map[string]*lab.Process
 	theirs     map[string]*lab.Process
 }
@@ -85,14 +85,11 @@ func theirVIPs() []*tried {
 // Closing the lab removes it all.
 func openStand(ctx context.Context, l *lab.Lab, c standConfig) (*stand, error) {
 	s := &stand{
-		Lab: l, binary: c.binary, launch: c.launch, vips: ourVIPs(c.ttls),
+		Lab: l, binary: c.binary, launch: c.launch, keepalived: c.keepalived, vips: ourVIPs(c.ttls),
 		ours: map[string]*lab.Process{}, theirs: map[string]*lab.Process{},
 	}
 	var err error
 	if c.keepalived {
-		if s.keepalived, err = findProgram("keepalived"); err != nil {
-			return nil, err
-		}
 		s.vips = append(s.vips, theirVIPs()...)
 	}
 	etcd, err := niceEtcd(l, c.etcdNice)
@@ -144,38 +141,41 @@ func niceEtcd(l *lab.Lab, value int) (string, error) {
 	return file, nil
 }
 
-// configure writes the configs of both daemons of a host. Host a is preferred by
-// keepalived, which comes back to it by itself, and by Leasehold, which does not.
-func (s *stand) configure(host string) error {
-	dir, err := s.HostDir(host)
-	if err != nil {
-		return err
+// prio is a host's. Host a is preferred by keepalived, which comes back to it by
+// itself, and by Leasehold, which does not.
+func prio(host string) int {
+	if host == lab.A {
+		return 100
 	}
+	return 90
+}
+
+// configure writes the config of Leasehold on a host.
+func (s *stand) configure(host string) error {
 	c, err := s.NodeConfig(host, s.etcd)
 	if err != nil {
 		return err
 	}
-	prio := 90
-	if host == lab.A {
-		prio = 100
+	ours := slices.DeleteFunc(slices.Clone(s.vips), func(v *tried) bool { return !v.ours })
+	c.Service, c.TTL, c.Priority, c.VIPs = ours[0].service, ours[0].ttl, prio(host), []string{ours[0].device()}
+	for _, v := range ours[1:] {
+		c.Extra += fmt.Sprintf("  %s:\n    vips: [%s]\n    ttl: %s\n    priority: %d\n", v.service, v.device(), v.ttl, prio(host))
 	}
-	var ours []*tried
+	return s.WriteConfig(host, c.YAML())
+}
+
+// theirConfig is the keepalived.conf of a host.
+func (s *stand) theirConfig(host string) string {
 	var conf strings.Builder
 	conf.WriteString("global_defs {\n  vrrp_version 2\n}\n")
 	for _, v := range s.vips {
-		if v.ours {
-			ours = append(ours, v)
-			continue
+		if !v.ours {
+			fmt.Fprintf(&conf, "vrrp_instance V%d {\n  state BACKUP\n  version %d\n  interface eth0\n  virtual_router_id %d\n"+
+				"  priority %d\n  advert_int %g\n  virtual_ipaddress {\n    %s/24 dev eth0\n  }\n}\n",
+				v.id, v.version, v.id, prio(host), v.advert.Seconds(), v.addr)
 		}
-		fmt.Fprintf(&conf, "vrrp_instance V%d {\n  state BACKUP\n  version %d\n  interface eth0\n  virtual_router_id %d\n"+
-			"  priority %d\n  advert_int %g\n  virtual_ipaddress {\n    %s/24 dev eth0\n  }\n}\n",
-			v.id, v.version, v.id, prio, v.advert.Seconds(), v.addr)
 	}
-	c.Service, c.TTL, c.Priority, c.VIPs = ours[0].service, ours[0].ttl, prio, []string{ours[0].device()}
-	for _, v := range ours[1:] {
-		c.Extra += fmt.Sprintf("  %s:\n    vips: [%s]\n    ttl: %s\n    priority: %d\n", v.service, v.device(), v.ttl, prio)
-	}
-	return errors.Join(s.WriteConfig(host, c.YAML()), os.WriteFile(filepath.Join(dir, "keepalived.conf"), []byte(conf.String()), 0o600))
+	return conf.String()
 }
 
 // device is a VIP in the words of ip address add.
@@ -196,36 +196,15 @@ func (s *stand) start(host string) error {
 		}
 		s.ours[host] = p
 	}
-	if s.keepalived == "" {
+	if !s.keepalived {
 		return nil
 	}
 	if p := s.theirs[host]; p != nil && p.Running() {
 		return p.SignalGroup(syscall.SIGCONT)
 	}
-	p, err := startKeepalived(s.Lab, host, s.keepalived)
+	p, err := s.StartKeepalived(host, s.theirConfig(host))
 	s.theirs[host] = p
 	return err
-}
-
-// startKeepalived starts keepalived's VRRP part on a host with the
-// keepalived.conf that is in the host's directory. what runs it may come before
-// the program.
-func startKeepalived(l *lab.Lab, host string, program ...string) (*lab.Process, error) {
-	dir, err := l.HostDir(host)
-	if err != nil {
-		return nil, err
-	}
-	// A killed keepalived leaves them, and does not start again as long as nobody
-	// has waited for the child that it leaves too, as in a container.
-	pidfile, vrrpPidfile := filepath.Join(dir, "keepalived.pid"), filepath.Join(dir, "vrrp.pid")
-	for _, f := range []string{pidfile, vrrpPidfile} {
-		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("remove what a killed keepalived left: %w", err)
-		}
-	}
-	args := append(slices.Clone(program[1:]), "--dont-fork", "--log-console", "--log-detail", "--vrrp",
-		"--use-file", filepath.Join(dir, "keepalived.conf"), "--pid", pidfile, "--vrrp_pid", vrrpPidfile)
-	return l.Start(host, "keepalived", nil, program[0], args...)
 }
 
 // daemons are those that run on a host.

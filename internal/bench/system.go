@@ -130,7 +130,6 @@ type keepalived struct {
 	site    *cases.Site
 	relay   *relay
 	self    string // this program
-	program string
 	config  func(c lab.KeepalivedConfig, site *cases.Site, host string) (string, error)
 
 	daemons map[string]*lab.Process
@@ -159,30 +158,18 @@ func (k *keepalived) Settle(ctx context.Context) error {
 	return k.site.Obs.Prober.WaitAnswer(ctx, lab.A, generous)
 }
 
-// start starts keepalived's VRRP part on a host, unless it runs, as
-// lab.StartKeepalived does but under the relay.
+// start starts keepalived's VRRP part on a host under the relay, unless it runs.
 func (k *keepalived) start(host string) error {
 	if p := k.daemons[host]; p != nil && p.Running() {
 		return nil
 	}
-	dir, err := k.site.HostDir(host)
-	if err != nil {
-		return err
-	}
 	c := k.site.KeepalivedConfig()
-	c.Priority = 90
-	if host == lab.A {
-		c.Priority = 100
-	}
+	c.Priority = prio(host)
 	text, err := k.config(c, k.site, host)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(dir, "keepalived.conf")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("write keepalived.conf of host %s: %w", host, err)
-	}
-	p, err := startKeepalived(k.site.Lab, host, k.self, relayCommand, k.relay.path, k.program)
+	p, err := k.site.StartKeepalived(host, text, k.self, relayCommand, k.relay.path)
 	if err != nil {
 		return err
 	}
