@@ -73,7 +73,7 @@ func (t *Trace) Bound() time.Duration { return t.TTL + 2*2*election + time.Secon
 // Judge returns the promises that were not kept, in the order of time.
 func (t *Trace) Judge() []Violation {
 	var all []Violation
-	for _, rule := range []func(*Trace) []Violation{judgeVoices, judgeKernels, judgeGaps, judgeCalms, judgePauses, judgeProcesses} {
+	for _, rule := range []func(*Trace) []Violation{JudgeVoices, judgeKernels, judgeGaps, judgeCalms, judgePauses, judgeProcesses} {
 		all = append(all, rule(t)...)
 	}
 	slices.SortStableFunc(all, func(x, y Violation) int { return x.From.Compare(y.From) })
@@ -112,8 +112,8 @@ func (t *Trace) excuse(a lab.ARPAnswer) string {
 	return "that nothing explains"
 }
 
-// judgeVoices is J1: who speaks as the VIP.
-func judgeVoices(t *Trace) []Violation {
+// JudgeVoices is J1: who speaks as the VIP.
+func JudgeVoices(t *Trace) []Violation {
 	var all []Violation
 	for _, a := range t.Asked {
 		if a.Dual() && !slices.ContainsFunc(a.By, func(c lab.Claimant) bool { return t.maySpeak(c.Host, c.At) }) {

@@ -35,7 +35,7 @@ func (w *world) verdict(t *Trace) error {
 	lines := w.timeline(t)
 	for _, v := range firstOfEach(violations) {
 		fmt.Fprintf(out, "\nVIOLATION %s\n", v)
-		printAround(out, lines, v, t.Start)
+		PrintAround(out, lines, v, t.Start)
 	}
 	fmt.Fprintf(report, "\nseed %d, %d nodes, ttl %v, fence: %s\n%v\n\neverything:\n", w.o.Seed, w.o.Nodes, w.o.TTL, w.o.Fence, f)
 	for _, l := range lines {
@@ -103,22 +103,56 @@ func (t *Trace) summary(out io.Writer) {
 	}
 }
 
-// line is one thing that happened.
-type line struct {
-	at   time.Time
-	what string
+// Line is one thing that happened.
+type Line struct {
+	At   time.Time
+	What string
 }
 
-func (l line) print(out io.Writer, start time.Time) {
-	fmt.Fprintf(out, "%9.3f  %s  %s\n", l.at.Sub(start).Seconds(), l.at.Format("15:04:05.000"), l.what)
+func (l Line) print(out io.Writer, start time.Time) {
+	fmt.Fprintf(out, "%9.3f  %s  %s\n", l.At.Sub(start).Seconds(), l.At.Format("15:04:05.000"), l.What)
 }
 
-// timeline is all that happened, in order: faults, who answered, who spoke, what
-// the kernels and etcd had, and what the daemons wrote.
-func (w *world) timeline(t *Trace) []line {
-	var all []line
+// timeline is all that happened, in order: what Timeline has, and what the daemons
+// wrote.
+func (w *world) timeline(t *Trace) []Line {
+	all := t.Timeline()
+	for _, h := range w.nodes {
+		all = append(all, LogLines("log "+h, w.units["daemon "+h].process().Log, t.Start)...)
+	}
+	SortLines(all)
+	return all
+}
+
+// SortLines puts lines in order.
+func SortLines(all []Line) {
+	slices.SortStableFunc(all, func(x, y Line) int { return x.At.Compare(y.At) })
+}
+
+// LogLines reads the log of a daemon. A line without a time is as old as the one
+// before, the first as old as the beginning.
+func LogLines(name, file string, start time.Time) []Line {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return []Line{{start, fmt.Sprintf("%-7s %v", name, err)}}
+	}
+	var all []Line
+	at := start
+	for l := range strings.Lines(string(text)) {
+		if s, rest := cutStamp(l); !s.IsZero() {
+			at, l = s, rest
+		}
+		all = append(all, Line{at, fmt.Sprintf("%-7s %s", name, strings.TrimSpace(l))})
+	}
+	return all
+}
+
+// Timeline is all that was seen and done, in order: faults, who answered, who
+// spoke, what the kernels and etcd had.
+func (t *Trace) Timeline() []Line {
+	var all []Line
 	add := func(at time.Time, format string, args ...any) {
-		all = append(all, line{at, fmt.Sprintf(format, args...)})
+		all = append(all, Line{at, fmt.Sprintf(format, args...)})
 	}
 	for _, e := range t.Events {
 		add(e.From, "FAULT   %s", e)
@@ -156,21 +190,7 @@ func (w *world) timeline(t *Trace) []line {
 		add(c.From, "CALM    begins")
 		add(c.To, "CALM    ends: %s", when(c.Err != "", c.Err))
 	}
-	for _, h := range w.nodes {
-		text, err := os.ReadFile(w.units["daemon "+h].process().Log)
-		if err != nil {
-			add(t.End, "log     %v", err)
-		}
-		at := t.Start
-		for l := range strings.Lines(string(text)) {
-			if s := stamp(l); !s.IsZero() {
-				at = s
-				_, l, _ = strings.Cut(l, " ")
-			}
-			add(at, "log %s   %s", h, strings.TrimSpace(l))
-		}
-	}
-	slices.SortStableFunc(all, func(x, y line) int { return x.at.Compare(y.at) })
+	SortLines(all)
 	return all
 }
 
@@ -181,12 +201,13 @@ func when(is bool, text string) string {
 	return ""
 }
 
-// printAround prints the timeline around a violation.
-func printAround(out io.Writer, lines []line, v Violation, start time.Time) {
+// PrintAround prints the timeline around a violation, with the times since a
+// beginning.
+func PrintAround(out io.Writer, lines []Line, v Violation, start time.Time) {
 	const before, after, most = 12 * time.Second, 3 * time.Second, 200
 	n := 0
 	for _, l := range lines {
-		if l.at.Before(v.From.Add(-before)) || l.at.After(v.To.Add(after)) {
+		if l.At.Before(v.From.Add(-before)) || l.At.After(v.To.Add(after)) {
 			continue
 		}
 		if n++; n > most {
