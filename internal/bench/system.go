@@ -127,10 +127,10 @@ func leaseholdBinary(l *lab.Lab, r *relay, self, binary string) (string, error) 
 
 // keepalived is Debian's, on the site's network and beside its MariaDB.
 type keepalived struct {
-	site    *cases.Site
-	relay   *relay
-	self    string // this program
-	config  func(c lab.KeepalivedConfig, site *cases.Site, host string) (string, error)
+	site   *cases.Site
+	relay  *relay
+	self   string // this program
+	config func(c lab.KeepalivedConfig, site *cases.Site, host string) (string, error)
 
 	daemons map[string]*lab.Process
 }

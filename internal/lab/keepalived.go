@@ -54,7 +54,9 @@ func (c KeepalivedConfig) Text() string {
 }
 
 // KeepalivedConf returns the path of the keepalived.conf of a host.
-func (l *Lab) KeepalivedConf(host string) string { return filepath.Join(l.dir, host, "keepalived.conf") }
+func (l *Lab) KeepalivedConf(host string) string {
+	return filepath.Join(l.dir, host, "keepalived.conf")
+}
 
 // StartKeepalived starts keepalived's VRRP part on a host with a config, and does
 // not wait. It has two processes: SignalGroup reaches both. under is what runs it,
