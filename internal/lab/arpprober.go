@@ -152,3 +152,16 @@ func ARPAnswers(frames []ARPFrame, ip netip.Addr) []ARPAnswer {
 	}
 	return answers
 }
+
+// AnswerProbes makes probes of questions, for Summarize: whoever answered first is
+// who answered.
+func AnswerProbes(answers []ARPAnswer) []Probe {
+	probes := make([]Probe, len(answers))
+	for i, a := range answers {
+		probes[i].Sent = a.Asked
+		if len(a.By) > 0 {
+			probes[i].Answered, probes[i].By = a.By[0].At, a.By[0].Host
+		}
+	}
+	return probes
+}

@@ -148,14 +148,10 @@ func (l *Lab) CutOneWay(ctx context.Context, from, to string) error {
 	return l.net.change(ctx, add, rule{from, to, 100, ""})
 }
 
-// CutVRRP drops what routers say to each other between two hosts, both ways: VRRP,
-// also behind an authentication header. All else passes.
-func (l *Lab) CutVRRP(ctx context.Context, x, y string) error {
-	var rules []rule
-	for _, only := range []string{"ip protocol { 51, 112 }", "ip6 nexthdr 112"} {
-		rules = append(rules, rule{x, y, 100, only}, rule{y, x, 100, only})
-	}
-	return l.net.change(ctx, add, rules...)
+// CutVRRP drops what one host says to another as a router: VRRP, also behind an
+// authentication header. All else passes, and so does VRRP in the other direction.
+func (l *Lab) CutVRRP(ctx context.Context, from, to string) error {
+	return l.net.change(ctx, add, rule{from, to, 100, "ip protocol { 51, 112 }"}, rule{from, to, 100, "ip6 nexthdr 112"})
 }
 
 // CutAll drops every frame from and to a host; unlike CablePull it leaves the

@@ -55,6 +55,7 @@ func TestCutVRRP(t *testing.T) {
 	if want := (lab.Advert{At: x.At, Port: lab.A, From: netip.MustParseAddr("10.20.8.50"), Version: 3, VRID: 51, Priority: 150}); x != want || x.At.Before(since) {
 		t.Errorf("heard %+v, want %+v", x, want)
 	}
+	check(t, l.CutVRRP(ctx, lab.B, lab.A))
 	check(t, l.CutVRRP(ctx, lab.A, lab.B))
 	check(t, lab.Wait(ctx, 10*time.Second, "adverts of both", speaks(lab.A, lab.B)))
 	if !reaches(t, l, lab.A, lab.B) {

@@ -1,0 +1,134 @@
+package interop
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"leasehold/internal/bench"
+)
+
+// cells are the columns of what was seen: who answered, the longest time without
+// service, questions that two answered, and what each daemon said in the end.
+func (l Line) cells() []string {
+	s := l.Seen
+	outage := "0"
+	if s.Gap.Open && s.Lost > 0 {
+		outage = "> " + short(s.Outage())
+	} else if s.Lost > 0 {
+		outage = short(s.Outage())
+	}
+	path := s.Path()
+	if path == "" {
+		path = "nobody"
+	}
+	return []string{path, outage, fmt.Sprintf("%d of %d", s.Twice(), len(s.Asked)), states(s.State)}
+}
+
+func short(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
+// states is what the daemons said, in the order of the hosts.
+func states(all map[string]string) string {
+	var parts []string
+	for _, h := range allHosts() {
+		if state := all[h.Key]; state != "" {
+			parts = append(parts, h.Key+" "+state)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Print writes the tables: mixed pairs with keepalived alone beside them, then
+// migrations. What failed is printed with all that happened around it.
+func (r *Result) Print(w io.Writer) {
+	for _, o := range r.Trials {
+		if o.Timeline != "" {
+			fmt.Fprintf(w, "%s:\n%s\n", o.Name, o.Timeline)
+		}
+	}
+	print := func(title string, which func(Trial) bool, session bool) {
+		header := []string{"configuration", "what happens", "answers", "without service", "answered by two", "says in the end", ""}
+		if session {
+			header[6] = "TCP connection"
+			header = append(header, "")
+		}
+		cells := [][]string{header}
+		for _, o := range r.Trials {
+			if which(o.Trial) {
+				cells = append(cells, o.rows(session)...)
+			}
+		}
+		if len(cells) > 1 {
+			fmt.Fprintf(w, "%s\n\n", title)
+			bench.WriteTable(w, cells)
+			fmt.Fprintln(w)
+		}
+	}
+	print("keepalived alone", func(t Trial) bool { return t.Alone && !t.Session }, false)
+	print("keepalived and Leasehold in one VRRP router", func(t Trial) bool { return !t.Alone && !t.Session }, false)
+	print("migrations", func(t Trial) bool { return t.Session }, true)
+	fmt.Fprintf(w, "%s\n%s", notes, r.sum())
+}
+
+const notes = `a, b: ours; k, l: keepalived 2.2.7. without service: what a client saw that asks by UDP every 2 ms
+(under vrrp_strict: by ARP every 10 ms). answered by two: questions who has a VIP, by ARP or neighbour
+solicitation every 10 ms, that two hosts answered. ttl 1s, but for migrations (3s), with the fence.`
+
+// rows are the lines of a trial.
+func (o Outcome) rows(session bool) [][]string {
+	var all [][]string
+	name := o.Name
+	for _, l := range o.Lines {
+		verdict := "ok"
+		if len(l.Wrong) > 0 {
+			verdict = "FAIL: " + strings.SplitN(strings.Join(l.Wrong, "; "), "\n", 2)[0]
+		} else if o.Alone {
+			verdict = ""
+		}
+		cells := append([]string{name, l.What}, l.cells()...)
+		if session {
+			kept := "kept"
+			if l.Seen.Broke {
+				kept = "broken"
+			}
+			cells = append(cells, kept)
+		}
+		all = append(all, append(cells, verdict))
+		name = ""
+	}
+	if o.Err != nil {
+		line, _, _ := strings.Cut(o.Err.Error(), "\n")
+		all = append(all, []string{name, "FAIL: " + line, "", "", "", "", ""})
+		if session {
+			all[len(all)-1] = append(all[len(all)-1], "")
+		}
+	}
+	return all
+}
+
+// sum is the last line.
+func (r *Result) sum() string {
+	rows, failed, asked, twice := 0, 0, 0, 0
+	for _, o := range r.Trials {
+		if o.Err != nil {
+			failed++
+		}
+		for _, l := range o.Lines {
+			rows++
+			if len(l.Wrong) > 0 {
+				failed++
+			}
+			if !o.Alone {
+				asked, twice = asked+len(l.Seen.Asked), twice+l.Seen.Twice()
+			}
+		}
+	}
+	return fmt.Sprintf("%d rows in %s, %d failed; where one of ours was there, %d of %d questions were answered by two.\n",
+		rows, r.Took.Round(time.Second), failed, twice, asked)
+}
