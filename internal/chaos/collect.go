@@ -151,9 +151,9 @@ func stamp(line string) time.Time {
 	return at
 }
 
-// cutStamp returns the time at the beginning of a line, Leasehold's to the
-// millisecond or keepalived's to the second, and the rest of it; without one the
-// zero Time.
+// cutStamp returns the time at the beginning of a line, and the rest of it;
+// without one the zero Time. keepalived tells seconds: its lines are in the middle
+// of theirs.
 func cutStamp(line string) (time.Time, string) {
 	const theirs = "Mon Jan _2 15:04:05 2006"
 	if at := stamp(line); !at.IsZero() {
@@ -162,7 +162,7 @@ func cutStamp(line string) (time.Time, string) {
 	}
 	if len(line) > len(theirs) {
 		if at, err := time.ParseInLocation(theirs, line[:len(theirs)], time.Local); err == nil {
-			return at, line[len(theirs)+1:]
+			return at.Add(time.Second / 2), line[len(theirs)+1:]
 		}
 	}
 	return time.Time{}, line

@@ -14,16 +14,23 @@ import (
 func (l Line) cells() []string {
 	s := l.Seen
 	outage := "0"
-	if s.Gap.Open && s.Lost > 0 {
-		outage = "> " + short(s.Outage())
-	} else if s.Lost > 0 {
-		outage = short(s.Outage())
+	if s.Outage > 0 {
+		outage = short(s.Outage)
 	}
 	path := s.Path()
 	if path == "" {
 		path = "nobody"
 	}
-	return []string{path, outage, fmt.Sprintf("%d of %d", s.Twice(), len(s.Asked)), states(s.State)}
+	return []string{path, outage, fmt.Sprintf("%d of %d", s.Twice(s.From), len(s.Asked)), states(s.State)}
+}
+
+// verdict is the last column, on one line.
+func (l Line) verdict() string {
+	if len(l.Wrong) == 0 {
+		return "ok"
+	}
+	first, _, _ := strings.Cut(strings.Join(l.Wrong, "; "), "\n")
+	return "FAIL: " + first
 }
 
 func short(d time.Duration) string {
@@ -85,11 +92,9 @@ func (o Outcome) rows(session bool) [][]string {
 	var all [][]string
 	name := o.Name
 	for _, l := range o.Lines {
-		verdict := "ok"
-		if len(l.Wrong) > 0 {
-			verdict = "FAIL: " + strings.SplitN(strings.Join(l.Wrong, "; "), "\n", 2)[0]
-		} else if o.Alone {
-			verdict = ""
+		verdict := l.verdict()
+		if o.Alone && len(l.Wrong) == 0 {
+			verdict = "" // nothing was asked for
 		}
 		cells := append([]string{name, l.What}, l.cells()...)
 		if session {
@@ -125,7 +130,7 @@ func (r *Result) sum() string {
 				failed++
 			}
 			if !o.Alone {
-				asked, twice = asked+len(l.Seen.Asked), twice+l.Seen.Twice()
+				asked, twice = asked+len(l.Seen.Asked), twice+l.Seen.Twice(l.Seen.From)
 			}
 		}
 	}

@@ -54,6 +54,9 @@ type Want struct {
 	// Adverts is for how long the network may be without an Active router's advert;
 	// 0 is not judged.
 	Adverts time.Duration
+	// Blind is a keepalived that takes the VIP while ours, which has it, cannot hear
+	// it: until it announces itself nobody can know, and two may answer.
+	Blind string
 	// Status are words that the status of ours must have in the end, by host.
 	Status map[string][]string
 	// Keeps is whether the TCP connection must go on.

@@ -28,8 +28,12 @@ type Move struct {
 type Report struct {
 	From, To time.Time
 	Sent     int
-	Lost     int           // probes without an answer
-	Gap      Gap           // the longest
+	Lost     int // probes without an answer
+	Gap      Gap // the longest
+	// Outage is the longest time from the sending of a probe that was lost to the
+	// next answer. Unlike Gap it does not begin with the last answer before, so that
+	// a prober that did not get to run has seen nothing.
+	Outage   time.Duration
 	Latency  time.Duration // the longest wait of a probe that was answered
 	Moves    []Move        // who answered, in order; the first is who did at the beginning
 	Duals    []ARPAnswer   // questions that more than one answered
@@ -101,6 +105,23 @@ func (r *Report) summarize(probes []Probe) {
 	if g := (Gap{From: last, To: r.To, Open: true}); g.Length() > r.Gap.Length() {
 		r.Gap = g
 	}
+	r.Outage = r.outage(probes)
+}
+
+// outage is Report.Outage. Probes that were sent later may be answered before.
+func (r *Report) outage(probes []Probe) (longest time.Duration) {
+	next := r.To // the earliest answer to a later probe
+	for _, p := range slices.Backward(probes) {
+		switch {
+		case p.Sent.Before(r.From):
+			return longest
+		case p.Answered.IsZero() && p.Sent.Before(r.To):
+			longest = max(longest, next.Sub(p.Sent))
+		case !p.Answered.IsZero() && p.Answered.Before(next):
+			next = p.Answered
+		}
+	}
+	return longest
 }
 
 // wire fills in what the sniffer saw of vip between from and to.

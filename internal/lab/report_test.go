@@ -43,12 +43,12 @@ func TestReportSummarize(t *testing.T) {
 		},
 		"moved": {
 			[]Probe{answered(0, 1, A), lost(10), lost(12), answered(25, 2, B), answered(30, 1, B)},
-			Report{Sent: 4, Lost: 2, Gap: Gap{From: at(1), To: at(27)}, Latency: 2 * time.Millisecond},
+			Report{Sent: 4, Lost: 2, Gap: Gap{From: at(1), To: at(27)}, Latency: 2 * time.Millisecond, Outage: 17 * time.Millisecond},
 			"a → b",
 		},
 		"gone for good": {
 			[]Probe{answered(0, 1, A), answered(10, 1, A), lost(20), lost(30)},
-			Report{Sent: 3, Lost: 2, Gap: Gap{From: at(11), To: at(35), Open: true}, Latency: time.Millisecond},
+			Report{Sent: 3, Lost: 2, Gap: Gap{From: at(11), To: at(35), Open: true}, Latency: time.Millisecond, Outage: 15 * time.Millisecond},
 			"a",
 		},
 		"late answers are not lost": { // the queue of an unresolved neighbour
@@ -56,9 +56,14 @@ func TestReportSummarize(t *testing.T) {
 			Report{Sent: 2, Gap: Gap{From: at(1), To: at(28)}, Latency: 18 * time.Millisecond},
 			"a → b",
 		},
+		"the prober was held up": {
+			[]Probe{answered(0, 1, A), answered(30, 1, A)},
+			Report{Sent: 1, Gap: Gap{From: at(1), To: at(31)}, Latency: time.Millisecond},
+			"a",
+		},
 		"never there": {
 			[]Probe{lost(10)},
-			Report{Sent: 1, Lost: 1, Gap: Gap{From: at(5), To: at(35), Open: true}},
+			Report{Sent: 1, Lost: 1, Gap: Gap{From: at(5), To: at(35), Open: true}, Outage: 25 * time.Millisecond},
 			"",
 		},
 	} {
@@ -67,6 +72,9 @@ func TestReportSummarize(t *testing.T) {
 			if r.Sent != c.want.Sent || r.Lost != c.want.Lost || r.Gap != c.want.Gap || r.Latency != c.want.Latency || r.Path() != c.path {
 				t.Errorf("sent %d, lost %d, gap %v, latency %v, path %q; want %d, %d, %v, %v, %q",
 					r.Sent, r.Lost, r.Gap, r.Latency, r.Path(), c.want.Sent, c.want.Lost, c.want.Gap, c.want.Latency, c.path)
+			}
+			if r.Outage != c.want.Outage {
+				t.Errorf("outage %v, want %v", r.Outage, c.want.Outage)
 			}
 		})
 	}

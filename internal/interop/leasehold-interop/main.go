@@ -20,7 +20,7 @@ import (
 
 func main() {
 	o := interop.Options{Log: os.Stderr}
-	only := flag.String("only", "", "only trials whose names begin with one of these, with commas between them")
+	only := flag.String("only", "", "only trials whose names begin with one of these, with semicolons between them")
 	brief := flag.Bool("brief", false, "only those that go test runs")
 	flag.StringVar(&o.Binary, "binary", "bin/leasehold", "the daemon")
 	flag.IntVar(&o.Parallel, "parallel", 4, "networks at once")
@@ -30,7 +30,7 @@ func main() {
 		o.Trials = interop.Brief()
 	}
 	if *only != "" {
-		names := strings.Split(*only, ",")
+		names := strings.Split(*only, ";")
 		o.Trials = slices.DeleteFunc(o.Trials, func(t interop.Trial) bool {
 			return !slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(t.Name, n) })
 		})
