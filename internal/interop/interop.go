@@ -97,7 +97,7 @@ func run(ctx context.Context, o Options, t Trial) (out Outcome) {
 		out.Err = err
 		return out
 	}
-	s := &stage{Lab: l, trial: t, binary: o.Binary, log: o.Log, running: map[Unit]*lab.Process{}, files: map[string]string{}}
+	s := &stage{Lab: l, trial: t, binary: o.Binary, log: o.Log}
 	defer func() {
 		if err := l.Close(); err != nil {
 			out.Err = errors.Join(out.Err, fmt.Errorf("close the network: %w", err))

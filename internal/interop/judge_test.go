@@ -115,7 +115,7 @@ func TestPrint(t *testing.T) {
 	well := Line{Step: Step{What: "a joins"}, Seen: moved()}
 	ill := Line{Step: Step{What: "a stopped"}, Seen: moved(), Wrong: []string{"k says MASTER, want BACKUP"}}
 	dual := Line{Step: Step{What: "VRRP cut"}, Seen: moved()}
-	dual.Seen.Asked = append(dual.Seen.Asked, lab.ARPAnswer{By: []lab.Claimant{{Host: K}, {Host: L}}})
+	dual.Seen.Asked = append(dual.Seen.Asked, lab.ARPAnswer{Asked: at(5), By: []lab.Claimant{{Host: K}, {Host: L}}})
 	kept := Line{Step: Step{What: "keepalived on b stopped"}, Seen: moved()}
 	kept.Seen.Outage = 0
 	r := &Result{Took: 61 * time.Second, Trials: []Outcome{

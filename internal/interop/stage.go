@@ -32,13 +32,15 @@ type stage struct {
 	running map[Unit]*lab.Process
 	mysqld  map[string]*lab.Process // what stands for it, see well
 	frozen  map[Unit]bool
-	files   map[string]string // the configuration of ours by host, as it is on the disk
+	// The configuration of ours by host, as it is on the disk, and as import made it.
+	files, imported map[string]string
 }
 
 // open starts the instruments and etcd, and writes the configurations. No daemon
 // runs.
 func (s *stage) open(ctx context.Context) error {
-	s.began, s.frozen, s.mysqld = time.Now(), map[Unit]bool{}, map[string]*lab.Process{}
+	s.began, s.running, s.frozen, s.mysqld = time.Now(), map[Unit]*lab.Process{}, map[Unit]bool{}, map[string]*lab.Process{}
+	s.files, s.imported = map[string]string{}, map[string]string{}
 	var err error
 	if s.obs, err = s.Observe(s.trial.holders()...); err != nil {
 		return err
@@ -126,7 +128,12 @@ func (s *stage) wakeMysqld(host string) error {
 	return os.WriteFile(s.pidfile(host), fmt.Appendln(nil, p.Pid()), 0o600)
 }
 
-// start starts a daemon, or thaws one that is frozen.
+// conf is the keepalived.conf of a host.
+func (s *stage) conf(host string) string {
+	return s.trial.Theirs[host].conf(s.trial.Router, host, s.trial.others(host), s.scriptFails(host))
+}
+
+// start starts a daemon.
 func (s *stage) start(u Unit) error {
 	if p := s.running[u]; p != nil && p.Running() {
 		return fmt.Errorf("%s runs already", u)
@@ -136,11 +143,7 @@ func (s *stage) start(u Unit) error {
 	if u.Ours {
 		p, err = s.StartDaemon(u.Host, s.binary)
 	} else {
-		peer, ok := s.trial.Theirs[u.Host]
-		if !ok {
-			return fmt.Errorf("the trial has no %s", u)
-		}
-		p, err = s.StartKeepalived(u.Host, peer.conf(s.trial.Router, u.Host, s.trial.others(u.Host), s.scriptFails(u.Host)))
+		p, err = s.StartKeepalived(u.Host, s.conf(u.Host))
 	}
 	s.running[u] = p
 	return err

@@ -108,11 +108,12 @@ func (o Outcome) rows(session bool) [][]string {
 		name = ""
 	}
 	if o.Err != nil {
-		line, _, _ := strings.Cut(o.Err.Error(), "\n")
-		all = append(all, []string{name, "FAIL: " + line, "", "", "", "", ""})
+		failed := make([]string, 7, 8)
 		if session {
-			all[len(all)-1] = append(all[len(all)-1], "")
+			failed = append(failed, "")
 		}
+		failed[0], failed[len(failed)-1] = name, "FAIL: "+firstLine(o.Err)
+		all = append(all, failed)
 	}
 	return all
 }
