@@ -21,7 +21,7 @@ FIRST    ?= 1
 
 # Packages whose tests boot machines and measure times. They run one after the
 # other, after the rest, so that they do not steal the CPU from each other.
-TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/chaos|internal/demo|internal/sdlab)(/|$$)
+TIMED    := ^leasehold/(deploy|internal/bench|internal/cases|internal/chaos|internal/demo|internal/interop|internal/sdlab)(/|$$)
 
 DEMO_CMD  ?= bin/leasehold demo
 CASES_CMD ?= $(GO) test ./internal/cases -run '^TestCases$$' -v -count=1 -timeout 20m
@@ -76,6 +76,10 @@ SEED     ?= 0
 .PHONY: chaos
 chaos: setup build ## random faults on the wire, judged from outside (DURATION=10m SEED=n, 0 draws one)
 	$(GO) run ./internal/chaos/leasehold-chaos -binary bin/leasehold -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
+
+.PHONY: interop
+interop: setup build ## keepalived and Leasehold in one VRRP router, every pair and the migrations, two tables (6 minutes; INTEROPFLAGS='-only "v2, AH"')
+	$(GO) run ./internal/interop/leasehold-interop -binary bin/leasehold $(INTEROPFLAGS)
 
 .PHONY: bench
 bench: setup ## Leasehold and keepalived side by side, the fence per packet, every benchmark (40 minutes; BENCH_N=10 FAILOVER_N=30 rounds)

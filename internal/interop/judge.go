@@ -20,7 +20,7 @@ func (w Want) judge(s Seen, t Trial) []string {
 			fail("%d questions for the VIP were answered by two", n)
 		}
 		for _, v := range s.Voices {
-			if v.To.After(known) {
+			if !v.From.Before(known) {
 				fail("%s", v.What)
 			}
 		}

@@ -46,10 +46,10 @@ func TestJudge(t *testing.T) {
 		"and went on":               {func(w *Want, s *Seen, _ *Trial) { w.Blind, s.Asked, s.Claims = K, append(s.Asked, two), claims(999) }, "1 questions for the VIP"},
 		"unheard, and says nothing": {func(w *Want, s *Seen, _ *Trial) { w.Blind, s.Asked = K, append(s.Asked, two) }, "1 questions for the VIP"},
 		"two spoke, unheard": {func(w *Want, s *Seen, _ *Trial) {
-			w.Blind, s.Voices, s.Claims = K, []chaos.Violation{{To: at(1000)}}, claims(1001)
+			w.Blind, s.Voices, s.Claims = K, []chaos.Violation{{From: at(1000), To: at(1002)}}, claims(1001)
 		}, ""},
 		"two spoke in turn": {func(_ *Want, s *Seen, _ *Trial) {
-			s.Voices = []chaos.Violation{{To: at(1000), What: "a spoke after k"}}
+			s.Voices = []chaos.Violation{{From: at(1000), What: "a spoke after k"}}
 		}, "a spoke after k"},
 		"another way":                {func(w *Want, _ *Seen, _ *Trial) { w.Path = "k" }, "answered by k → a, want k"},
 		"too late":                   {func(w *Want, _ *Seen, _ *Trial) { w.Gap = 99 * time.Millisecond }, "100ms without service, want at most 99ms"},

@@ -7,13 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
+// The edits of docs/migration.md, for sed: import writes one service with its vrrp
+// section last.
+const (
+	noPreempt    = `s/^    preempt: true/    preempt: false/`
+	vrrpPriority = `s/^      priority: .*/      priority: %d/`
+	dropVRRP     = `/^    vrrp:/,$d`
+)
+
 // importConf makes the configuration of ours on a host out of its keepalived.conf,
-// by the command, and fits it to the test network. What the operator changes by
-// hand is the same: preempt is false, so that no step moves the VIP twice.
+// as docs/migration.md says, and fits it to the test network.
 func importConf(host string) Action {
 	return func(ctx context.Context, s *stage) error {
 		h, err := s.Host(host)
@@ -33,15 +39,46 @@ func importConf(host string) Action {
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprintf("run_dir: %s\nbpf_dir: %s\n", s.RunDir(host), bpf) + strings.Replace(out, "\n    preempt: true\n", "\n    preempt: false\n", 1)
-		s.imported[host] = text
-		if err := s.write(host, text); err != nil {
+		s.imported[host] = fmt.Sprintf("run_dir: %s\nbpf_dir: %s\n", s.RunDir(host), bpf) + out
+		if err := putBack(host)(ctx, s); err != nil {
 			return err
 		}
 		_, err = s.leasehold(ctx, host, "check")
 		return err
 	}
 }
+
+// putBack writes the configuration that import made.
+func putBack(host string) Action {
+	return func(ctx context.Context, s *stage) error {
+		if err := s.WriteConfig(host, s.imported[host]); err != nil {
+			return err
+		}
+		return sed(host, noPreempt)(ctx, s)
+	}
+}
+
+// sed changes the configuration of ours on a host. It fails when there was nothing
+// to change.
+func sed(host, script string) Action {
+	return func(ctx context.Context, s *stage) error {
+		before, err := os.ReadFile(s.ConfigFile(host))
+		if err != nil {
+			return err
+		}
+		if _, err := s.Exec(ctx, host, "sed", "-i", script, s.ConfigFile(host)); err != nil {
+			return err
+		}
+		after, err := os.ReadFile(s.ConfigFile(host))
+		if err == nil && string(after) == string(before) {
+			err = fmt.Errorf("sed '%s' changes nothing in\n%s", script, before)
+		}
+		return err
+	}
+}
+
+// priority writes the priority of the router of ours, which is not the service's.
+func priority(host string, n int) Action { return sed(host, fmt.Sprintf(vrrpPriority, n)) }
 
 // output runs a command on a host and returns what it wrote on standard output.
 // That import left something out is no failure.
@@ -62,35 +99,6 @@ func (s *stage) output(ctx context.Context, host, name string, args ...string) (
 		err = fmt.Errorf("%s on host %s: %w: %s", strings.Join(cmd.Args, " "), host, err, said.String())
 	}
 	return string(out), err
-}
-
-// edit changes the configuration of ours on a host.
-func edit(host string, change func(string) string) Action {
-	return func(_ context.Context, s *stage) error {
-		text := change(s.files[host])
-		if text == s.files[host] {
-			return fmt.Errorf("there is nothing to change in the configuration of host %s:\n%s", host, text)
-		}
-		return s.write(host, text)
-	}
-}
-
-// vrrpPriority writes the priority of the router, which is not the service's.
-func vrrpPriority(n int) func(string) string {
-	return func(text string) string {
-		return regexp.MustCompile(`(?m)^      priority: \d+$`).ReplaceAllString(text, fmt.Sprintf("      priority: %d", n))
-	}
-}
-
-// vrrpSection is the vrrp section, to the end of the file: import writes it last.
-var vrrpSection = regexp.MustCompile(`(?ms)^    vrrp:\n.*\z`)
-
-// dropVRRP takes the vrrp section out.
-func dropVRRP(text string) string { return vrrpSection.ReplaceAllString(text, "") }
-
-// putBack writes the configuration that import made.
-func putBack(host string) Action {
-	return func(_ context.Context, s *stage) error { return s.write(host, s.imported[host]) }
 }
 
 // purge takes what ours leaves off a host, before keepalived comes back.

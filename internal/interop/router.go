@@ -47,8 +47,7 @@ type Router struct {
 const (
 	routerID = 51
 	password = "s3cret"
-	// ttl is Leasehold's: its tenure ends before keepalived's timer with 1s.
-	ttl = time.Second
+	ttl      = time.Second
 )
 
 func (r Router) withDefaults() Router {

@@ -6,16 +6,17 @@ import (
 	"leasehold/vrrpcompat"
 )
 
-// slack is what a move may take beyond VRRP's timers, on a machine with two busy
-// processors.
-const slack = 500 * time.Millisecond
-
 // The limits of a time without service.
-var (
-	none = time.Duration(0)
+const (
+	none time.Duration = 0
+	// slack is what a move may take beyond VRRP's timers, on a machine with two busy
+	// processors.
+	slack = 500 * time.Millisecond
 	// give is how long it takes when the better router says that it is there: the
 	// other lets go, and ours looks whether it has before it answers.
 	give = slack
+	// again is how long it takes ours to look again, where another has answered.
+	again = time.Second + slack
 )
 
 // leave is the time without service when the Active router says that it leaves.

@@ -48,7 +48,7 @@ func there(byPriority bool) Trial {
 	if byPriority {
 		name = "keepalived to Leasehold, by priority"
 		steps = append(steps,
-			handed("b: priority 200, reloaded", "a → b", give, says(A, "BACKUP", B, "Active"), edit(B, vrrpPriority(200)), reload(leasehold(B))),
+			handed("b: priority 200, reloaded", "a → b", give, says(A, "BACKUP", B, "Active"), priority(B, 200), reload(leasehold(B))),
 			kept("a: keepalived stopped", B, says(A, "down", B, "Active"), stop(keepalived(A))))
 	} else {
 		steps = append(steps,
@@ -56,8 +56,8 @@ func there(byPriority bool) Trial {
 	}
 	return migration(name, append(steps,
 		kept("a: Leasehold started", B, says(A, "Backup", B, "Active"), importConf(A), start(leasehold(A)), ready(A)),
-		kept("a: vrrp section out, reloaded", B, says(A, "well", B, "Active"), edit(A, dropVRRP), reload(leasehold(A)), ready(A)),
-		kept("b: vrrp section out, reloaded", B, says(A, "well", B, "well"), edit(B, dropVRRP), reload(leasehold(B)), ready(B)),
+		kept("a: vrrp section out, reloaded", B, says(A, "well", B, "Active"), sed(A, dropVRRP), reload(leasehold(A)), ready(A)),
+		kept("b: vrrp section out, reloaded", B, says(A, "well", B, "well"), sed(B, dropVRRP), reload(leasehold(B)), ready(B)),
 		handed("switchover to a", "b → a", give, says(A, "well", B, "well"), switchover(A)),
 	)...)
 }
@@ -66,7 +66,7 @@ func there(byPriority bool) Trial {
 func atOnce() Trial {
 	both := []Action{stop(keepalived(B)), stop(keepalived(A)), start(leasehold(B)), start(leasehold(A)), ready(A), ready(B)}
 	prepared := append(bothKeepalived(), Step{
-		Do: []Action{importConf(A), edit(A, dropVRRP), importConf(B), edit(B, dropVRRP)}, By: A,
+		Do: []Action{importConf(A), sed(A, dropVRRP), importConf(B), sed(B, dropVRRP)}, By: A,
 	})
 	at := Step{
 		What: "both stopped, then both started", Do: both, For: 2 * time.Second,
@@ -79,10 +79,10 @@ func atOnce() Trial {
 func back(byPriority bool) Trial {
 	// A daemon that has been without a vrrp section is what the way there ends with.
 	steps := []Step{
-		{Do: []Action{writeConf(A), writeConf(B), importConf(A), edit(A, dropVRRP), importConf(B), edit(B, dropVRRP), start(leasehold(B))}, By: B},
+		{Do: []Action{writeConf(A), writeConf(B), importConf(A), sed(A, dropVRRP), importConf(B), sed(B, dropVRRP), start(leasehold(B))}, By: B},
 		{Do: []Action{start(leasehold(A)), ready(A), ready(B)}, By: B},
 		kept("a: vrrp section in, reloaded", B, says(A, "Backup", B, "well"), putBack(A), reload(leasehold(A)), ready(A)),
-		kept("b: vrrp section in, priority 200, reloaded", B, says(A, "Backup", B, "Active"), putBack(B), edit(B, vrrpPriority(200)), reload(leasehold(B)), ready(B)),
+		kept("b: vrrp section in, priority 200, reloaded", B, says(A, "Backup", B, "Active"), putBack(B), priority(B, 200), reload(leasehold(B)), ready(B)),
 		kept("a: Leasehold stopped, keepalived started", B, says(A, "BACKUP", B, "Active"), stop(leasehold(A)), purge(A), start(keepalived(A))),
 	}
 	name := "Leasehold to keepalived, by leaving"
@@ -90,7 +90,7 @@ func back(byPriority bool) Trial {
 	if byPriority {
 		name = "Leasehold to keepalived, by priority"
 		steps = append(steps,
-			handed("b: priority 100, reloaded", "b → a", give, says(A, "MASTER", B, "Backup"), edit(B, vrrpPriority(100)), reload(leasehold(B))),
+			handed("b: priority 100, reloaded", "b → a", give, says(A, "MASTER", B, "Backup"), priority(B, 100), reload(leasehold(B))),
 			kept("b: Leasehold stopped, keepalived started", A, says(A, "MASTER", B, "BACKUP"), stop(leasehold(B)), purge(B), start(keepalived(B))))
 	} else {
 		steps = append(steps,

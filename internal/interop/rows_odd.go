@@ -8,24 +8,30 @@ import (
 // cuts are pairs that cannot hear each other while all else passes.
 func cuts() []Trial {
 	r := Router{}
+	cut := func(first string, k, a int, brief bool, steps ...Step) Trial {
+		t := pair("VRRP is cut", first, r, Peer{Priority: k}, Node{Priority: a}, steps...)
+		t.Brief = brief
+		return t
+	}
+	theirs := stays(K, K, "MASTER", A, "Backup")
+	ours := toA(again, K, "BACKUP")
 	both := []Action{cutVRRP(K, A), cutVRRP(A, K)}
-	t := []Trial{
-		pair("VRRP is cut", K, r, Peer{Priority: 150}, Node{Priority: 100},
+	// keepalived looks for nobody before it takes the VIP: ours lets go.
+	taken := blind(toK(give))
+	return []Trial{
+		cut(K, 150, 100, true,
 			Step{What: "both ways, keepalived Active", Do: both, By: K, For: long, Want: stays(K, K, "MASTER")},
-			Step{What: "healed", Do: []Action{heal}, By: K, For: long, Want: stays(K, K, "MASTER", A, "Backup")},
-			Step{What: "from k to a only", Do: both[:1], By: K, For: long, Want: stays(K, K, "MASTER")},
-			Step{What: "healed", Do: []Action{heal}, By: K, For: long, Want: stays(K, K, "MASTER", A, "Backup")}),
-		pair("VRRP is cut", A, r, Peer{Priority: 100}, Node{Priority: 150},
-			// keepalived looks for nobody before it takes the VIP: ours lets go.
-			Step{What: "both ways, ours Active", Do: both, By: K, For: long, Want: blind(r.toK(give))},
-			Step{What: "healed", Do: []Action{heal}, By: A, For: long, Want: r.toA(give, K, "BACKUP")},
-			Step{What: "from a to k only", Do: both[1:], By: K, For: long, Want: blind(r.toK(give))},
-			Step{What: "healed", Do: []Action{heal}, By: A, For: long, Want: r.toA(give, K, "BACKUP")}),
+			Step{What: "healed", Do: []Action{heal}, By: K, For: long, Want: theirs}),
+		cut(K, 150, 100, false,
+			Step{What: "from k to a only, keepalived Active", Do: both[:1], By: K, For: long, Want: stays(K, K, "MASTER")},
+			Step{What: "healed", Do: []Action{heal}, By: K, For: long, Want: theirs}),
+		cut(A, 100, 150, true,
+			Step{What: "both ways, ours Active", Do: both, By: K, For: long, Want: taken},
+			Step{What: "healed", Do: []Action{heal}, By: A, For: 2 * time.Second, Want: ours}),
+		cut(A, 100, 150, false,
+			Step{What: "from a to k only, ours Active", Do: both[1:], By: K, For: long, Want: taken},
+			Step{What: "healed", Do: []Action{heal}, By: A, For: 2 * time.Second, Want: ours}),
 	}
-	for i := range t {
-		t[i].Brief = true
-	}
-	return t
 }
 
 // strangers are keepaliveds of the same VRID that cannot be told apart from a
@@ -61,7 +67,12 @@ func strangers() []Trial {
 		Step{What: "old_unicast_checksum on k, it comes second", Do: []Action{start(keepalived(K))}, By: K, For: long, Want: Want{
 			Path: "a → k", Gap: give, State: says(K, "MASTER"), Status: map[string][]string{A: {"10.20.8.40", "checksum"}}, Blind: K,
 		}})
-	return append(all, old)
+	// Ours takes both forms of the checksum, keepalived 2.2.7 only its own.
+	rfc := joiningIn(name, A, Router{Version: 3}, Peer{Priority: 150}, Node{Priority: 100, Extra: []string{"checksum: rfc9568"}},
+		Step{What: "checksum: rfc9568 on a, k comes second", Do: []Action{start(keepalived(K))}, By: K, For: long, Want: Want{
+			Path: "a → k", Gap: give, State: says(K, "MASTER", A, "Backup"),
+		}})
+	return append(all, old, rfc)
 }
 
 // priorities are pairs in which something else than the higher priority decides,
@@ -84,27 +95,37 @@ func priorities() []Trial {
 		equal(B),
 		joining("nopreempt on k", A, Peer{Priority: 150, NoPreempt: true}, Node{Priority: 100},
 			Step{What: "k joins, it is better", Do: []Action{start(k)}, By: A, For: long, Want: stays(A, K, "BACKUP", A, "Active")},
-			Step{What: "a stopped", Do: []Action{stop(a)}, By: K, Want: r.toK(r.leave(150))}),
+			Step{What: "a stopped", Do: []Action{stop(a)}, By: K, Want: toK(r.leave(150))}),
 		joining("preempt: false on a", K, Peer{Priority: 100}, Node{Priority: 150, Extra: []string{"preempt: false"}},
 			Step{What: "a joins, it is better", Do: []Action{start(a), ready(A)}, By: K, For: long, Want: stays(K, K, "MASTER", A, "Backup")},
-			Step{What: "k stopped", Do: []Action{stop(k)}, By: A, Want: r.toA(r.leave(150))}),
+			Step{What: "k stopped", Do: []Action{stop(k)}, By: A, Want: toA(r.leave(150))}),
 		joining("preempt_delay 3 on k", A, Peer{Priority: 150, Extra: "  preempt_delay 3\n"}, Node{Priority: 100},
-			Step{What: "k joins, it is better", Do: []Action{start(k)}, By: K, Want: r.toK(give, A, "Backup")}),
+			Step{What: "k joins, it is better", Do: []Action{start(k)}, By: K, Want: toK(give, A, "Backup")}),
 		joining("preempt_delay: 3s on a", K, Peer{Priority: 100}, Node{Priority: 150, Extra: []string{"preempt_delay: 3s"}},
-			Step{What: "a joins, it is better", Do: []Action{start(a)}, By: A, Want: r.toA(give, K, "BACKUP")}),
+			Step{What: "a joins, it is better", Do: []Action{start(a)}, By: A, Want: toA(give, K, "BACKUP")}),
 		joining("higher_prio_send_advert on k", K, Peer{Priority: 100, Extra: "  higher_prio_send_advert\n"}, Node{Priority: 150},
-			Step{What: "a joins, it is better", Do: []Action{start(a)}, By: A, Want: r.toA(give, K, "BACKUP")}),
+			Step{What: "a joins, it is better", Do: []Action{start(a)}, By: A, Want: toA(give, K, "BACKUP")}),
 		joining("higher_prio_send_advert: true on a", A, Peer{Priority: 150}, Node{Priority: 100, Extra: []string{"higher_prio_send_advert: true"}},
-			Step{What: "k joins, it is better", Do: []Action{start(k)}, By: K, Want: r.toK(give, A, "Backup")}),
+			Step{What: "k joins, it is better", Do: []Action{start(k)}, By: K, Want: toK(give, A, "Backup")}),
 		joining("priority 255 on k", A, Peer{Priority: 255, State: "MASTER"}, Node{Priority: 150},
-			Step{What: "k joins", Do: []Action{start(k)}, By: K, Want: r.toK(give, A, "Backup")},
-			Step{What: "k stopped", Do: []Action{stop(k)}, By: A, Want: r.toA(r.leave(150))}),
+			Step{What: "k joins", Do: []Action{start(k)}, By: K, Want: toK(give, A, "Backup")},
+			Step{What: "k stopped", Do: []Action{stop(k)}, By: A, Want: toA(r.leave(150))}),
 		joining("state MASTER without priority on k", A, Peer{State: "MASTER"}, Node{Priority: 150},
-			Step{What: "k joins", Do: []Action{start(k)}, By: K, Want: r.toK(give, A, "Backup")},
-			Step{What: "k's link down", Do: []Action{pull(K)}, By: A, Want: r.toA(r.silent(150))}),
+			Step{What: "k joins", Do: []Action{start(k)}, By: K, Want: toK(give, A, "Backup")},
+			Step{What: "k's link down", Do: []Action{pull(K)}, By: A, Want: toA(r.silent(150))}),
 		joining("priority: 255 on a", K, Peer{Priority: 150}, Node{Priority: 255},
-			Step{What: "a joins", Do: []Action{start(a)}, By: A, Want: r.toA(give, K, "BACKUP")},
-			Step{What: "a killed (-9)", Do: []Action{kill(a)}, By: K, Want: r.toK(silent)}),
+			Step{What: "a joins", Do: []Action{start(a)}, By: A, Want: toA(give, K, "BACKUP")},
+			Step{What: "a killed (-9)", Do: []Action{kill(a)}, By: K, Want: toK(silent)}),
+		// keepalived lowers itself for good when it meets a second owner.
+		joining("priority 255 on both", A, Peer{Priority: 255, State: "MASTER"}, Node{Priority: 255},
+			Step{What: "k joins", Do: []Action{start(k)}, For: long, Want: Want{Blind: K}},
+			Step{What: "a stopped", Do: []Action{stop(a)}, By: K, Want: Want{State: says(K, "MASTER")}}),
+		joining("down_timer_adverts 5", A, Peer{Priority: 100, Extra: "  down_timer_adverts 5\n"}, Node{Priority: 150, Extra: []string{"down_timer_adverts: 5"}},
+			Step{What: "k joins", Do: []Action{start(k)}, By: A, For: long, Want: stays(A, K, "BACKUP", A, "Active")},
+			Step{What: "a killed (-9)", Do: []Action{kill(a)}, By: K, Want: toK(silent + 2*time.Second)}),
+		joining("lower_prio_no_advert on both", A, Peer{Priority: 100, Extra: "  lower_prio_no_advert\n"}, Node{Priority: 150, Extra: []string{"lower_prio_no_advert: true"}},
+			Step{What: "k joins", Do: []Action{start(k)}, By: A, For: long, Want: stays(A, K, "BACKUP", A, "Active")},
+			Step{What: "a stopped", Do: []Action{stop(a)}, By: K, Want: toK(r.leave(100))}),
 		joining("gate", K, Peer{Priority: 100}, Node{Extra: []string{"mode: gate"}},
 			Step{What: "a joins", Do: []Action{start(a)}, By: K, For: long, Want: Want{Path: "k", Silent: []string{A}, State: says(K, "MASTER", A, "Backup")}},
 			Step{What: "k stopped", Do: []Action{stop(k)}, By: A, Want: Want{Path: "k → a", Gap: silent, Silent: []string{A}, State: says(A, "Active")}},

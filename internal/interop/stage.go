@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,18 +30,17 @@ type stage struct {
 	session *lab.Session
 	began   time.Time
 
-	running map[Unit]*lab.Process
-	mysqld  map[string]*lab.Process // what stands for it, see well
-	frozen  map[Unit]bool
-	// The configuration of ours by host, as it is on the disk, and as import made it.
-	files, imported map[string]string
+	running  map[Unit]*lab.Process
+	mysqld   map[string]*lab.Process // what stands for it, see well
+	frozen   map[Unit]bool
+	imported map[string]string // the configuration of ours that import made, by host
 }
 
 // open starts the instruments and etcd, and writes the configurations. No daemon
 // runs.
 func (s *stage) open(ctx context.Context) error {
 	s.began, s.running, s.frozen, s.mysqld = time.Now(), map[Unit]*lab.Process{}, map[Unit]bool{}, map[string]*lab.Process{}
-	s.files, s.imported = map[string]string{}, map[string]string{}
+	s.imported = map[string]string{}
 	var err error
 	if s.obs, err = s.Observe(s.trial.holders()...); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (s *stage) configure(host string) error {
 	if err := os.WriteFile(secret, []byte(password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the password of host %s: %w", host, err)
 	}
-	c.TTL, c.VIPs = ttl, nil
+	c.TTL, c.VIPs = cmp.Or(s.trial.TTL, ttl), nil
 	for _, v := range s.trial.vips() {
 		c.VIPs = append(c.VIPs, device(v.String()))
 	}
@@ -104,13 +104,7 @@ func (s *stage) configure(host string) error {
 	if err := s.wakeMysqld(host); err != nil {
 		return err
 	}
-	return s.write(host, c.YAML())
-}
-
-// write writes the configuration of ours on a host.
-func (s *stage) write(host, text string) error {
-	s.files[host] = text
-	return s.WriteConfig(host, text)
+	return s.WriteConfig(host, c.YAML())
 }
 
 // scriptFails is the file that makes keepalived's script on a host fail.

@@ -16,6 +16,7 @@ type Trial struct {
 	Alone bool
 	Brief bool // also in go test
 	Router
+	TTL    time.Duration   // of ours; default 1s, less than keepalived's timer
 	Theirs map[string]Peer // by host
 	Ours   map[string]Node
 	Steps  []Step
