@@ -74,6 +74,7 @@ func vips3() (these, turned []string) {
 // configurations are the pairs of every configuration in which both speak.
 func configurations() []Trial {
 	these, turned := vips3()
+	vmac := Node{Extra: []string{"use_vmac: true"}}
 	const cs10 = 100 * time.Millisecond
 	v6 := []string{"fe80::8:188/64", "fd00:20:8::188/64"}
 	brief := func(t Trial) Trial {
@@ -96,6 +97,8 @@ func configurations() []Trial {
 		takeOvers("v2, 2s", Router{Interval: 2 * time.Second}, Peer{}, Node{}),
 		takeOvers("v2, use_vmac on k", Router{}, Peer{Extra: "  use_vmac vrrp.51\n"}, Node{}),
 		takeOvers("v2, vmac_xmit_base on k", Router{}, Peer{Extra: "  use_vmac vrrp.51\n  vmac_xmit_base\n"}, Node{}),
+		takeOvers("v2, use_vmac on a", Router{}, Peer{}, vmac),
+		takeOvers("v2, use_vmac on both", Router{}, Peer{Extra: "  use_vmac vrrp.51\n"}, vmac),
 		takeOvers("v2, mcast_src_ip on k", Router{}, Peer{Extra: "  mcast_src_ip 10.20.8.41\n"}, Node{}),
 		mute(takeOvers("v2, vrrp_strict on k", Router{}, Peer{Global: "  vrrp_strict\n"}, Node{})),
 		takeOvers("v3", Router{Version: 3}, Peer{}, Node{}),
@@ -106,6 +109,7 @@ func configurations() []Trial {
 		takeOvers("v3, unicast", Router{Version: 3, Unicast: true}, Peer{}, Node{}),
 		brief(takeOvers("v3, IPv6", Router{Version: 3, VIPs: v6}, Peer{}, Node{})),
 		takeOvers("v3, IPv6, unicast", Router{Version: 3, Unicast: true, VIPs: v6[1:]}, Peer{}, Node{}),
+		takeOvers("v3, IPv6, use_vmac on a", Router{Version: 3, VIPs: v6}, Peer{}, vmac),
 		takeOvers("v3, IPv6, use_vmac on k", Router{Version: 3, VIPs: v6}, Peer{Extra: "  use_vmac vrrp6.51\n"}, Node{}),
 	}
 }

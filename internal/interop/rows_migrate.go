@@ -24,6 +24,12 @@ func kept(what, by string, state map[string]string, do ...Action) Step {
 	return Step{What: what, Do: do, By: by, For: 5 * time.Second, Want: Want{Path: by, Gap: none, State: state, Keeps: true}}
 }
 
+// saying has the status of a host say something as well.
+func (s Step) saying(host string, words ...string) Step {
+	s.Want.Status = map[string][]string{host: words}
+	return s
+}
+
 // handed is a step in which the VIP moves.
 func handed(what, path string, gap time.Duration, state map[string]string, do ...Action) Step {
 	return Step{What: what, Do: do, By: path[len(path)-1:], For: 2 * time.Second, Want: Want{Path: path, Gap: gap, State: state}}
@@ -42,13 +48,15 @@ func there(byPriority bool) Trial {
 	r := Router{}
 	steps := append(bothKeepalived(),
 		kept("b: keepalived stopped", A, says(A, "MASTER", B, "down"), stop(keepalived(B))),
-		kept("b: Leasehold started, priority 100", A, says(A, "MASTER", B, "Backup"), importConf(B), start(leasehold(B)), ready(B)),
+		kept("b: Leasehold started, priority 100", A, says(A, "MASTER", B, "Backup"), importConf(B), start(leasehold(B)), ready(B)).
+			saying(B, "vrrp Backup, priority 100", "yields to 10.20.8.50"),
 	)
 	name := "keepalived to Leasehold, by leaving"
 	if byPriority {
 		name = "keepalived to Leasehold, by priority"
 		steps = append(steps,
-			handed("b: priority 200, reloaded", "a → b", give, says(A, "BACKUP", B, "Active"), priority(B, 200), reload(leasehold(B))),
+			handed("b: priority 200, reloaded", "a → b", give, says(A, "BACKUP", B, "Active"), priority(B, 200), reload(leasehold(B))).
+				saying(B, "vrrp Active, priority 200", "db20-025 holds the VIP"),
 			kept("a: keepalived stopped", B, says(A, "down", B, "Active"), stop(keepalived(A))))
 	} else {
 		steps = append(steps,
@@ -57,7 +65,8 @@ func there(byPriority bool) Trial {
 	return migration(name, append(steps,
 		kept("a: Leasehold started", B, says(A, "Backup", B, "Active"), importConf(A), start(leasehold(A)), ready(A)),
 		kept("a: vrrp section out, reloaded", B, says(A, "well", B, "Active"), sed(A, dropVRRP), reload(leasehold(A)), ready(A)),
-		kept("b: vrrp section out, reloaded", B, says(A, "well", B, "well"), sed(B, dropVRRP), reload(leasehold(B)), ready(B)),
+		kept("b: vrrp section out, reloaded", B, says(A, "well", B, "well"), sed(B, dropVRRP), reload(leasehold(B)), ready(B)).
+			saying(B, "db20-025 holds the VIP"),
 		handed("switchover to a", "b → a", give, says(A, "well", B, "well"), switchover(A)),
 	)...)
 }
