@@ -37,6 +37,12 @@ type companion struct {
 
 func toPeer(c *Config) { c.Peers = []netip.Addr{hostB} }
 
+// six gives a router IPv6 VIPs of its own: a keepalived whose VIP another instance
+// takes off is Backup.
+func six(c *Config) {
+	c.VIPs = addrs(fmt.Sprintf("fe80::8:%d", 100+int(c.VRID)), fmt.Sprintf("fd00:20:8::%d", 100+int(c.VRID)))
+}
+
 func companions() []companion {
 	const (
 		pass     = "authentication {\n auth_type PASS\n auth_pass s3cret\n}\n"
@@ -44,10 +50,6 @@ func companions() []companion {
 		unicast4 = "unicast_src_ip 10.20.8.27\n unicast_peer {\n 10.20.8.50\n}\n"
 		unicast6 = "unicast_src_ip fd00:20:8::27\n unicast_peer {\n fd00:20:8::50\n}\n"
 	)
-	// Its own for each: a keepalived whose VIP another instance takes off is Backup.
-	six := func(c *Config) {
-		c.VIPs = addrs(fmt.Sprintf("fe80::8:%d", 100+int(c.VRID)), fmt.Sprintf("fd00:20:8::%d", 100+int(c.VRID)))
-	}
 	all := []companion{
 		{"v2", hostA, func(*Config) {}, ""},
 		{"v2-PASS", hostA, func(c *Config) { c.Auth = Auth{AuthPass, "s3cret"} }, pass},
@@ -147,7 +149,8 @@ func (r *speaker) hear(within time.Duration) (Advert, Reason, bool) {
 		r.t.Fatal(err)
 	}
 	a, why := r.codec.ParseAdvert(p)
-	if why != Accepted {
+	// With AH two that speak in the same moment have the same number.
+	if why != Accepted && why != ReasonReplay {
 		r.t.Errorf("heard %s: %s", why, r.codec.Explain(a, why))
 	}
 	return a, why, true

@@ -13,7 +13,6 @@ import (
 // a peer are heard whether it has the same or its own.
 func TestVMACWithKeepalived(t *testing.T) {
 	l := twoHosts(t, lab.NeedsKeepalived)
-	six := func(c *Config) { c.VIPs = addrs("fe80::8:188", "fd00:20:8::188") }
 	const first = 71
 	peers := []companion{
 		{"vmac-v2", hostA, func(*Config) {}, "use_vmac\n"},
