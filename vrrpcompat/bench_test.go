@@ -41,6 +41,7 @@ func pairs(tb testing.TB) map[string]*pair {
 
 // parse reads the packet as if it had not been read before.
 func (p *pair) parse(tb testing.TB) {
+	tb.Helper()
 	p.reader.seq.last = 0
 	if _, why := p.reader.ParseAdvert(p.packet); why != Accepted {
 		tb.Fatal(why)

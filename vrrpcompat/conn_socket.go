@@ -25,7 +25,7 @@ func openEndpoint(device string, c Config, filter []unix.SockFilter) (*endpoint,
 		return nil, explainSocket("open a raw socket", err)
 	}
 	for _, o := range e.options(c, filter) {
-		if err := o.set(fd); err != nil && !(o.optional && errors.Is(err, unix.ENOPROTOOPT)) {
+		if err := o.set(fd); err != nil && (!o.optional || !errors.Is(err, unix.ENOPROTOOPT)) {
 			return nil, errors.Join(explainSocket("set "+o.name, err), unix.Close(fd))
 		}
 	}

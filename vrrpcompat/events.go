@@ -126,14 +126,14 @@ func (a Action) String() string {
 type Warning uint8
 
 const (
-	// WarnTwoOwners: another router has priority 255 too.
+	// WarnTwoOwners means: another router has priority 255 too.
 	WarnTwoOwners Warning = iota + 1
-	// WarnInterval: version 3, and the Active router's interval is not ours; it was
+	// WarnInterval means: version 3, and the Active router's interval is not ours; it was
 	// learned.
 	WarnInterval
-	// WarnIntervalBound: it is over MaxInterval, and only that was learned.
+	// WarnIntervalBound means: it is over MaxInterval, and only that was learned.
 	WarnIntervalBound
-	// WarnSameSource: an advert of equal priority has our own address.
+	// WarnSameSource means: an advert of equal priority has our own address.
 	WarnSameSource
 )
 

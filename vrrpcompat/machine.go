@@ -12,7 +12,7 @@ import (
 type State uint8
 
 const (
-	// Initialize: down. It hears nothing; keepalived's INIT and FAULT.
+	// Initialize means: down. It hears nothing; keepalived's INIT and FAULT.
 	Initialize State = iota
 	// Backup listens to the Active router, and takes over when that is silent.
 	Backup

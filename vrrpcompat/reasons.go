@@ -11,68 +11,68 @@ type Reason uint8
 const (
 	// Accepted is no rejection.
 	Accepted Reason = iota
-	// ReasonShort: the packet ends before the VRRP header does.
+	// ReasonShort means: the packet ends before the VRRP header does.
 	ReasonShort
-	// ReasonIPHeader: the IPv4 header contradicts itself or the packet.
+	// ReasonIPHeader means: the IPv4 header contradicts itself or the packet.
 	ReasonIPHeader
-	// ReasonVRID: it is of another virtual router.
+	// ReasonVRID means: it is of another virtual router.
 	ReasonVRID
-	// ReasonOwn: it has our own source address, and was looped back, or somebody
+	// ReasonOwn means: it has our own source address, and was looped back, or somebody
 	// else has the address.
 	ReasonOwn
-	// ReasonCast: it was sent to another group, or to a group in unicast, or the
+	// ReasonCast means: it was sent to another group, or to a group in unicast, or the
 	// other way round.
 	ReasonCast
-	// ReasonNoAH: it has no authentication header and ours have one.
+	// ReasonNoAH means: it has no authentication header and ours have one.
 	ReasonNoAH
-	// ReasonAH: it has an authentication header and ours have none.
+	// ReasonAH means: it has an authentication header and ours have none.
 	ReasonAH
-	// ReasonTooShort: it is shorter than its version and its count of addresses say.
+	// ReasonTooShort means: it is shorter than its version and its count of addresses say.
 	ReasonTooShort
-	// ReasonTooLong: it is longer.
+	// ReasonTooLong means: it is longer.
 	ReasonTooLong
-	// ReasonTrailer: it is longer by the auth_hmac trailer of keepalived 2.4.
+	// ReasonTrailer means: it is longer by the auth_hmac trailer of keepalived 2.4.
 	ReasonTrailer
-	// ReasonTTL: multicast, and the TTL or hop limit is not 255: it was routed.
+	// ReasonTTL means: multicast, and the TTL or hop limit is not 255: it was routed.
 	ReasonTTL
-	// ReasonVersion: it is of another version.
+	// ReasonVersion means: it is of another version.
 	ReasonVersion
-	// ReasonAuthUnknown: RFC 2338 has no such authentication.
+	// ReasonAuthUnknown means: RFC 2338 has no such authentication.
 	ReasonAuthUnknown
-	// ReasonAuthType: the authentication is not the configured one.
+	// ReasonAuthType means: the authentication is not the configured one.
 	ReasonAuthType
-	// ReasonPassword: the password is another.
+	// ReasonPassword means: the password is another.
 	ReasonPassword
-	// ReasonAHHeader: the authentication header is not one in front of VRRP, or not
+	// ReasonAHHeader means: the authentication header is not one in front of VRRP, or not
 	// of HMAC-MD5-96.
 	ReasonAHHeader
-	// ReasonICV: the authentication header's check value is wrong: another key, or
+	// ReasonICV means: the authentication header's check value is wrong: another key, or
 	// a changed packet.
 	ReasonICV
-	// ReasonSPI: the authentication header is not of the address that sent it.
+	// ReasonSPI means: the authentication header is not of the address that sent it.
 	ReasonSPI
-	// ReasonReplay: the authentication header's number was there already.
+	// ReasonReplay means: the authentication header's number was there already.
 	ReasonReplay
-	// ReasonInterval: version 2, and the interval is not ours.
+	// ReasonInterval means: version 2, and the interval is not ours.
 	ReasonInterval
-	// ReasonNoInterval: version 3, and the interval is 0, which RFC 9568's erratum
+	// ReasonNoInterval means: version 3, and the interval is 0, which RFC 9568's erratum
 	// 8301 rules out. keepalived takes it, and then over, again and again.
 	ReasonNoInterval
-	// ReasonType: it is no advertisement.
+	// ReasonType means: it is no advertisement.
 	ReasonType
-	// ReasonNoVIPs: it counts no addresses.
+	// ReasonNoVIPs means: it counts no addresses.
 	ReasonNoVIPs
-	// ReasonVIPCount: it counts more addresses or fewer than we have VIPs.
+	// ReasonVIPCount means: it counts more addresses or fewer than we have VIPs.
 	ReasonVIPCount
-	// ReasonChecksum: the checksum is wrong in every form.
+	// ReasonChecksum means: the checksum is wrong in every form.
 	ReasonChecksum
-	// ReasonChecksumForm: the checksum is right in a form that is not taken.
+	// ReasonChecksumForm means: the checksum is right in a form that is not taken.
 	ReasonChecksumForm
-	// ReasonVIPs: one of our VIPs is not among its addresses.
+	// ReasonVIPs means: one of our VIPs is not among its addresses.
 	ReasonVIPs
-	// ReasonPeer: unicast, and the source is none of the peers.
+	// ReasonPeer means: unicast, and the source is none of the peers.
 	ReasonPeer
-	// ReasonPeerTTL: unicast, and the TTL or hop limit is out of its bounds.
+	// ReasonPeerTTL means: unicast, and the TTL or hop limit is out of its bounds.
 	ReasonPeerTTL
 
 	// Reasons is how many there are, Accepted among them, for a counter each.

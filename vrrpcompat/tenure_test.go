@@ -258,7 +258,7 @@ func TestGateMindsRoutersThatAreSetUpOtherwise(t *testing.T) {
 		})
 	}
 	codec := newCodec(t, gate(func(*Config) {}), hostA)
-	for why := Accepted; why < Reasons; why++ {
+	for why := range Reasons {
 		if _, ok := codec.Heard(Advert{}, why); ok != (why == Accepted || why.Mismatch() || why == ReasonReplay) {
 			t.Errorf("%s: heard by a gate: %v", why, ok)
 		}

@@ -167,7 +167,7 @@ func (c Config) validateTTL() error {
 
 func (c Config) validateChecksum() error {
 	switch d := c.WithDefaults(); {
-	case c.Checksum == ChecksumNone && !(c.ExactChecksum && (d.Version == Version2 || c.IPv6())):
+	case c.Checksum == ChecksumNone && (!c.ExactChecksum || d.Version != Version2 && !c.IPv6()):
 		return nil
 	case d.Version == Version2 || c.IPv6():
 		return fmt.Errorf("checksum is for version 3 over IPv4: everywhere else there is but one form; take it out")

@@ -121,8 +121,7 @@ func (f importFlags) options() (keepalivedconf.Options, error) {
 
 // unreadable makes a refused file one of our Problems.
 func unreadable(err error) error {
-	var e *keepalivedconf.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*keepalivedconf.Error](err); ok {
 		return Problems{{File: e.Pos.File, Line: e.Pos.Line, What: e.What}}
 	}
 	return err

@@ -162,17 +162,23 @@ func TestStatusTable(t *testing.T) {
 			f.daemon, f.daemonErr = nil, errNoDaemon
 		}},
 		"vrrp": {exitFine, func(f *facts) {
-			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "the VIP was one of our nodes' until now", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
-				Packets: map[string]uint64{"accepted": 3, "other_vrid": 12}})
+			beside(f, &LoopVRRP{
+				Mode: "full", State: "Active", Cause: "the VIP was one of our nodes' until now", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
+				Packets: map[string]uint64{"accepted": 3, "other_vrid": 12},
+			})
 		}},
 		"vrrp-yields": {exitFine, func(f *facts) {
 			f.copies, f.fences[0].state.Until = nil, 0
-			beside(f, &LoopVRRP{Mode: "full", State: "Backup", Cause: "a router with a better claim is Active", Priority: 100, Source: "10.20.8.50",
-				Waits: "yields to 10.20.8.27, priority 150"})
+			beside(f, &LoopVRRP{
+				Mode: "full", State: "Backup", Cause: "a router with a better claim is Active", Priority: 100, Source: "10.20.8.50",
+				Waits: "yields to 10.20.8.27, priority 150",
+			})
 		}},
 		"vrrp-notice": {exitWrong, func(f *facts) {
-			beside(f, &LoopVRRP{Mode: "full", State: "Active", Cause: "no other router is Active", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
-				Notices: []VRRPNotice{{Name: "does_not_give_way", From: "10.20.8.27", Times: 3, What: "10.20.8.27 is Active with priority 100 and does not give way"}}})
+			beside(f, &LoopVRRP{
+				Mode: "full", State: "Active", Cause: "no other router is Active", Priority: 150, Source: "10.20.8.50", QuietSeconds: 2.6,
+				Notices: []VRRPNotice{{Name: "does_not_give_way", From: "10.20.8.27", Times: 3, What: "10.20.8.27 is Active with priority 100 and does not give way"}},
+			})
 		}},
 		"vrrp-duplicate": {exitWrong, func(f *facts) {
 			const used = "10.20.8.188 is in use on eth0 by the host with MAC 02:00:0a:14:08:28: two hosts would answer for it; take it off there"

@@ -147,8 +147,8 @@ func TestRefused(t *testing.T) {
 			must(t, os.Remove(in(o, "ca.key")))
 			must(t, os.Symlink("witness.key", in(o, "ca.key")))
 		}, "not a regular file"},
-		"the directory is a file": {func(t *testing.T, o *Order) { o.Dir = in(o, "ca.pem") }, "is not a directory"},
-		"no way to the directory": {func(t *testing.T, o *Order) { o.Dir = in(o, "ca.pem/x") }, "not a directory"},
+		"the directory is a file": {func(_ *testing.T, o *Order) { o.Dir = in(o, "ca.pem") }, "is not a directory"},
+		"no way to the directory": {func(_ *testing.T, o *Order) { o.Dir = in(o, "ca.pem/x") }, "not a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := order(t)

@@ -145,7 +145,7 @@ exec nsenter --net=/run/netns/%[4]s-%[1]s -- "$@"
 }
 
 // handbook says how to look into a kept demo, what to break and what mends it.
-func (p place) handbook(real bool, down string) string {
+func (p place) handbook(mysql bool, down string) string {
 	a, sw := p.shellFile(hostA), p.shellFile("switch")
 	text := fmt.Sprintf(`Everything stays, as %[1]s, until:
   %[2]s
@@ -160,7 +160,7 @@ Configuration, logs and data of each host are in %[5]s.
 	if _, err := exec.LookPath("etcdctl"); err != nil {
 		text += "(etcdctl is not installed here: apt-get install etcd-client)\n"
 	}
-	if real {
+	if mysql {
 		text += fmt.Sprintf("A client of MySQL:\n  %s mariadb -h 10.20.8.188 -u %s -p%s\n", p.shellFile(client), lab.AppUser, lab.AppPassword)
 	}
 	return text + fmt.Sprintf(`

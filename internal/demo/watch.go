@@ -29,7 +29,6 @@ type sighting struct {
 	role     string
 	answered bool      // the daemon, this time
 	deadline time.Time // of the tenure that the daemon had
-	ttl      time.Duration
 	paused   bool
 	opinion  opinion
 	etcd     bool // the member answered

@@ -109,7 +109,7 @@ func cure(host string) Action {
 }
 
 // strip takes the VIP off a host by hand.
-func strip(host string) Action {
+func strip(host string) Action { //nolint:unparam // so far it is always the same
 	return func(ctx context.Context, s *stage) error {
 		_, err := s.Exec(ctx, host, "ip", "address", "delete", s.VIP.String(), "dev", "eth0")
 		return err

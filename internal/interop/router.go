@@ -107,8 +107,6 @@ type Peer struct {
 	Otherwise *Router
 }
 
-func weight(w int) *int { return &w }
-
 // conf is the keepalived.conf of a peer on a host, beside some others. Its script
 // fails while a file is there.
 func (p Peer) conf(r Router, host string, others []string, fails string) string {

@@ -10,7 +10,7 @@ func migrations() []Trial {
 }
 
 func migration(name string, steps ...Step) Trial {
-	script := weight(0)
+	script := new(0)
 	return Trial{
 		Name: name, Router: Router{Auth: "PASS"}, Session: true, Import: true,
 		Theirs: map[string]Peer{A: {Priority: 150, State: "MASTER", Script: script}, B: {Priority: 100, Script: script}},

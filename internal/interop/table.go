@@ -59,7 +59,7 @@ func (r *Result) Print(w io.Writer) {
 			fmt.Fprintf(w, "%s:\n%s\n", o.Name, o.Timeline)
 		}
 	}
-	print := func(title string, which func(Trial) bool, session bool) {
+	table := func(title string, which func(Trial) bool, session bool) {
 		header := []string{"configuration", "what happens", "answers", "without service", "answered by two", "says in the end", ""}
 		if session {
 			header[6] = "TCP connection"
@@ -77,9 +77,9 @@ func (r *Result) Print(w io.Writer) {
 			fmt.Fprintln(w)
 		}
 	}
-	print("keepalived alone", func(t Trial) bool { return t.Alone && !t.Session }, false)
-	print("keepalived and Leasehold in one VRRP router", func(t Trial) bool { return !t.Alone && !t.Session }, false)
-	print("migrations", func(t Trial) bool { return t.Session }, true)
+	table("keepalived alone", func(t Trial) bool { return t.Alone && !t.Session }, false)
+	table("keepalived and Leasehold in one VRRP router", func(t Trial) bool { return !t.Alone && !t.Session }, false)
+	table("migrations", func(t Trial) bool { return t.Session }, true)
 	fmt.Fprintf(w, "%s\n%s", notes, r.sum())
 }
 

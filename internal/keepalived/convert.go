@@ -199,7 +199,7 @@ func (c *converter) service(u unit) *service {
 	c.checks(u, s)
 	c.announce(first, s)
 	for _, in := range u.members[1:] {
-		c.announceToo(in, first, s)
+		c.announceToo(in, first)
 	}
 	return s
 }

@@ -247,8 +247,7 @@ func TestReadRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			src, err := read(included(tc.text), etc+"keepalived.conf.test", "db1")
-			var e *Error
-			if !errors.As(err, &e) {
+			if _, ok := errors.AsType[*Error](err); !ok {
 				t.Fatalf("got %v, %v; want an *Error", src, err)
 			}
 			if !strings.Contains(err.Error(), tc.want) {
@@ -294,11 +293,11 @@ func TestReadFromDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real, err := filepath.EvalSymlinks(dir)
+	target, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := outline(src.statements), fmt.Sprintf("a_%s/conf.d y", real); got != want && got != fmt.Sprintf("a_%s/conf.d y", dir) {
+	if got, want := outline(src.statements), fmt.Sprintf("a_%s/conf.d y", target); got != want && got != fmt.Sprintf("a_%s/conf.d y", dir) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if diff := cmp.Diff([]string{"keepalived.conf", "conf.d/a", "more/y"}, src.Files); diff != "" {

@@ -196,8 +196,8 @@ func parseDump(text string) map[string]string {
 // resolved some.
 func program(command string) string {
 	path, args, _ := strings.Cut(strings.TrimPrefix(command, "'"), "'")
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	return "'" + path + "'" + args
 }

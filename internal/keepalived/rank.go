@@ -149,10 +149,12 @@ func (c *converter) announce(in *instance, s *service) {
 }
 
 // announceToo settles the schedule of the other members of a group.
-func (c *converter) announceToo(in, first *instance, s *service) {
+func (c *converter) announceToo(in, first *instance) {
 	for _, pair := range [][2]setting[int]{
-		{in.Garp.Delay, first.Garp.Delay}, {in.Garp.Refresh, first.Garp.Refresh},
-		{in.Garp.Repeat, first.Garp.Repeat}, {in.Garp.RefreshRepeat, first.Garp.RefreshRepeat},
+		{in.Garp.Delay, first.Garp.Delay},
+		{in.Garp.Refresh, first.Garp.Refresh},
+		{in.Garp.Repeat, first.Garp.Repeat},
+		{in.Garp.RefreshRepeat, first.Garp.RefreshRepeat},
 	} {
 		own, other := pair[0], pair[1]
 		switch {

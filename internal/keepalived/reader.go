@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -208,8 +209,7 @@ func (r *reader) openNext(p *pending) (more bool, err error) {
 
 // whyUnread leaves the name out of an error of the file system: it stands before it.
 func whyUnread(err error) string {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err.Error()
 	}
 	return err.Error()
@@ -230,9 +230,9 @@ func (r *reader) mayOpen(name, shown string) error {
 
 // dirFile returns the innermost open file: relative names count from its folder.
 func (r *reader) dirFile() string {
-	for i := len(r.stack) - 1; i >= 0; i-- {
-		if r.stack[i].open != nil {
-			return r.stack[i].open.name
+	for _, p := range slices.Backward(r.stack) {
+		if p.open != nil {
+			return p.open.name
 		}
 	}
 	return r.src.path

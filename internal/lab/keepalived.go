@@ -81,7 +81,9 @@ func (l *Lab) StartKeepalived(host, conf string, under ...string) (*Process, err
 			return nil, fmt.Errorf("remove what a killed keepalived left: %w", err)
 		}
 	}
-	args := slices.Concat(under, []string{path, "--dont-fork", "--log-console", "--log-detail", "--vrrp",
-		"--use-file", l.KeepalivedConf(host), "--pid", pidfile, "--vrrp_pid", vrrpPidfile})
+	args := slices.Concat(under, []string{
+		path, "--dont-fork", "--log-console", "--log-detail", "--vrrp",
+		"--use-file", l.KeepalivedConf(host), "--pid", pidfile, "--vrrp_pid", vrrpPidfile,
+	})
 	return l.Start(host, "keepalived", nil, args[0], args[1:]...)
 }

@@ -29,7 +29,7 @@ func silent(c *Config) []heard {
 }
 
 // waits has one of the other members wait on these terms.
-func waits(c *Config, said []heard, name, terms string) []heard {
+func waits(_ *Config, said []heard, name, terms string) []heard {
 	for i := range said {
 		if said[i].peer.Name == name {
 			said[i] = heard{peer: said[i].peer, waiting: &greeting{Name: name, Terms: terms}}

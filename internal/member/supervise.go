@@ -146,7 +146,7 @@ func (p *running) wait(ctx context.Context, limit time.Duration) (ended bool, er
 			p.reap()
 			return true, nil
 		case ctx.Err() != nil, limit > 0 && time.Now().After(end):
-			return false, nil
+			return false, nil //nolint:nilerr // it has not ended, and that is no error
 		}
 	}
 }

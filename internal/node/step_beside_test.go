@@ -38,8 +38,10 @@ func TestStepBesideKeepalived(t *testing.T) {
 		"renewed":               {Holder, beside(), func(f *Facts) { f.HeldUntil++ }, Holder, all(SpeakVRRP, ExtendVIP)},
 		"the advert ends first": {Holder, beside(), func(f *Facts) { f.QuietUntil = t0.Add(100 * time.Millisecond) }, Holder, all(ExtendVIP)},
 		"a better router":       {Holder, beside(), func(f *Facts) { f.QuietUntil = 0 }, Standby, all(RemoveVIP)},
-		"a better router, in a pause": {Holder, beside(), func(f *Facts) { f.QuietUntil, f.Paused, f.Long = 0, true, true }, Standby,
-			all(RemoveVIP)},
+		"a better router, in a pause": {
+			Holder, beside(), func(f *Facts) { f.QuietUntil, f.Paused, f.Long = 0, true, true }, Standby,
+			all(RemoveVIP),
+		},
 		"no advert leaves any more": {Holder, beside(), func(f *Facts) { f.QuietUntil = t0 }, Standby, all(RemoveVIP)},
 		"somebody answers":          {Holder, beside(), func(f *Facts) { f.RetryBind = t0.Add(askAgain) }, Standby, all(RemoveVIP)},
 		"stopped":                   {Holder, beside(), func(f *Facts) { f.Stopping = true }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
@@ -53,13 +55,17 @@ func TestStepBesideKeepalived(t *testing.T) {
 		"a tenure, told to the router":  {Candidate, waiting(), func(f *Facts) { f.Told = 0 }, Candidate, all(SpeakVRRP)},
 		"a tenure, behind a better one": {Standby, waiting(), func(*Facts) {}, Standby, nil},
 		"Active":                        {Candidate, waiting(), func(f *Facts) { f.QuietUntil = t0.Add(3 * time.Second) }, Holder, all(Withdraw, BindVIP, AnnounceVIP)},
-		"Active, and somebody answers": {Candidate, waiting(), func(f *Facts) { f.QuietUntil, f.RetryBind = t0.Add(3*time.Second), t0.Add(1) }, Candidate,
-			nil},
+		"Active, and somebody answers": {
+			Candidate, waiting(), func(f *Facts) { f.QuietUntil, f.RetryBind = t0.Add(3*time.Second), t0.Add(1) }, Candidate,
+			nil,
+		},
 		"unhealthy behind a better one": {Standby, waiting(), func(f *Facts) { f.Healthy = false }, Standby, all(Withdraw, RemoveVIP, LeaveVRRP, Resign)},
 		"asked for elsewhere":           {Standby, waiting(), func(f *Facts) { f.Yield = "switchover" }, Standby, all(Withdraw, RemoveVIP, LeaveVRRP, Resign)},
 		"the router does not work":      {Standby, waiting(), func(f *Facts) { f.Mute = "no socket" }, Standby, all(Withdraw, RemoveVIP, LeaveVRRP, Resign)},
-		"a pause ends behind a better one": {Standby, waiting(), func(f *Facts) { f.PauseOver, f.HeldUntil, f.Told = true, t0.Add(time.Hour), t0.Add(time.Hour) }, Standby,
-			all(Shorten, RestartChecks)},
+		"a pause ends behind a better one": {
+			Standby, waiting(), func(f *Facts) { f.PauseOver, f.HeldUntil, f.Told = true, t0.Add(time.Hour), t0.Add(time.Hour) }, Standby,
+			all(Shorten, RestartChecks),
+		},
 		"a claim of an earlier run": {Standby, waiting(), func(f *Facts) {
 			f.QuietUntil, f.Claimed, f.ClaimedAt, f.Renewed = t0.Add(3*time.Second), true, t0.Add(-2), t0.Add(-1)
 		}, Holder, all(Withdraw, AskVIP, DefendVIP, BindVIP, AnnounceVIP)},
