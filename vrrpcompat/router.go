@@ -50,7 +50,8 @@ type wire interface {
 // goroutine.
 type Router struct {
 	cfg    RouterConfig
-	full   Config // with its defaults
+	full   Config        // with its defaults
+	quiet  time.Duration // how long after an advert of ours the quickest Backup takes over
 	log    hclog.Logger
 	now    func() boottime.Instant
 	wall   func() time.Time
@@ -69,6 +70,7 @@ type Router struct {
 	started  bool             // Startup is done
 	startAt  boottime.Instant // when it is due
 	trouble  string           // why there are no sockets; empty: there are
+	broke    boottime.Instant // since when
 	until    boottime.Instant // the end of the tenure as the node told it; zero: none
 	held     bool             // the machine has the tenure
 	follows  boottime.Instant // when it was told that it succeeds one of ours; zero: it was not
@@ -92,7 +94,7 @@ func NewRouter(c RouterConfig) (*Router, error) {
 	r := &Router{
 		cfg: c, full: c.WithDefaults(), log: c.Log, now: boottime.Now, wall: time.Now,
 		changed: make(chan struct{}, 1), poke: make(chan struct{}, 1),
-		trouble: "not started yet", buf: make([]byte, 0, MaxPacket), board: newBoard(c.Log),
+		buf: make([]byte, 0, MaxPacket), board: newBoard(c.Log),
 	}
 	r.source = func() (netip.Addr, error) {
 		if c.Source.IsValid() {
@@ -110,6 +112,8 @@ func NewRouter(c RouterConfig) (*Router, error) {
 		}
 		return Listen(c.Interface, c.Config, own, o)
 	}
+	// A machine of this configuration says; its address does not matter.
+	r.quiet = NewMachine(c.Config, netip.Addr{}).quiet()
 	r.ears = func(own netip.Addr) []wire { return listenAside(c, own, r.log) }
 	return r, nil
 }
@@ -137,7 +141,6 @@ func (r *Router) Run(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.machine, _ = Step(r.machine, r.now(), Shutdown{Successor: true}) // what is to be said was said by Leave
-	r.trouble = "stopped"
 	return nil
 }
 
@@ -218,11 +221,14 @@ func (r *Router) succeeds() bool {
 func (r *Router) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.trouble == "" {
+		r.broke = r.now()
+	}
 	if why := err.Error(); why != r.trouble {
 		r.log.Error("VRRP does not work, and without it the VIP is not held; tried again each second", "iface", r.cfg.Interface, "err", err)
 		r.trouble = why
-		r.tell()
 	}
+	r.tell() // it may have lasted long enough
 }
 
 // read hands every packet to the machine until the sockets are closed.

@@ -364,18 +364,22 @@ func TestRouterReopens(t *testing.T) {
 		close(l.gone)
 		l.gone = make(chan struct{}) // Close closes what is left
 		l.pass(10 * time.Millisecond)
-		if s := l.r.State(); !strings.Contains(s.Trouble, "broke") || s.State != Active {
-			t.Errorf("%q, %v", s.Trouble, s.State)
+		if s := l.r.State(); s.Trouble != "" || s.State != Active {
+			t.Errorf("a moment without sockets: %q, %v", s.Trouble, s.State)
 		}
-		l.pass(reopenAfter)
-		if s := l.r.State(); s.Trouble != "eth0 is not there" {
-			t.Errorf("%q", s.Trouble)
+		l.pass(4 * reopenAfter)
+		if s := l.r.State(); s.Trouble != "eth0 is not there" || s.QuietUntil != 0 && s.QuietUntil > l.now() {
+			t.Errorf("after 4 s: %q, quiet until %v", s.Trouble, s.QuietUntil.Sub(l.now()))
 		}
 		l.r.open = open
 		l.take()
 		l.pass(2 * reopenAfter)
-		if s := l.r.State(); s.Trouble != "" || s.State != Active || len(l.take()) == 0 {
-			t.Errorf("%q, %v", s.Trouble, s.State)
+		if s := l.r.State(); s.Trouble != "" || s.State != Backup || s.Cause != CauseOverslept || len(l.take()) != 0 {
+			t.Errorf("silent for so long that others may have taken over: %q, %v; want it to listen first", s.Trouble, s.State)
+		}
+		l.pass(waits)
+		if s := l.r.State(); s.State != Active {
+			t.Errorf("%v", s.State)
 		}
 	})
 }

@@ -12,7 +12,10 @@ import (
 
 // RouterState is what a Router knows at one moment.
 type RouterState struct {
-	Trouble  string // why there are no sockets; empty: there are
+	// Trouble is why there are no sockets, once there have been none for as long as a
+	// Backup waits; empty: there are. Until then it is not too late: an interface that is
+	// set up anew takes no longer.
+	Trouble  string
 	State    State
 	Cause    Cause
 	Mode     Mode
@@ -45,16 +48,19 @@ func (r *Router) State() RouterState {
 	defer r.mu.Unlock()
 	now := r.now()
 	s := RouterState{
-		Trouble: r.trouble, State: r.machine.State(), Cause: r.machine.Cause(), Mode: r.cfg.Mode, Priority: r.machine.Priority(), Interval: r.full.Interval, Quiet: r.machine.quiet(),
+		State: r.machine.State(), Cause: r.machine.Cause(), Mode: r.cfg.Mode, Priority: r.machine.Priority(), Interval: r.full.Interval, Quiet: r.quiet,
 		Source: r.own, Told: r.until, Announce: r.announce, Notices: r.board.list(), Heard: r.board.counters(),
 	}
 	s.Better, _ = r.machine.Better()
+	if r.trouble != "" && now.Sub(r.broke) >= r.quiet {
+		s.Trouble = r.trouble
+	}
 	switch {
 	case s.State != Active || !now.Before(r.until):
 	case r.cfg.Mode == ModeGate:
 		s.QuietUntil = Endless
 	case r.spoken != 0:
-		s.QuietUntil = r.spoken.Add(r.machine.quiet())
+		s.QuietUntil = r.spoken.Add(r.quiet)
 	}
 	return s
 }

@@ -145,7 +145,7 @@ func (v vmac) giveBack(removed netlink.Link) error {
 	if alias, err := siblingAlias(removed.Attrs().ParentIndex); err != nil || alias != "" {
 		return err
 	}
-	for _, word := range strings.FieldsSeq(removed.Attrs().Alias) {
+	for word := range strings.FieldsSeq(removed.Attrs().Alias) {
 		for _, s := range baseSettings() {
 			before, ok := strings.CutPrefix(word, s.key+"=")
 			if b, err := os.ReadFile(s.path(v.base)); !ok || err != nil || strings.TrimSpace(string(b)) != s.value {
