@@ -164,9 +164,7 @@ func (r *Router) session(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// A restarted router must not be taken for a replay: RFC 2402 section 3.4.3 has
-	// a counter that only grows, and the time of day is above any that was counted.
-	codec.RaiseSequence(uint32(r.wall().Unix())) //nolint:gosec // it fits until 2106
+	r.number(codec) // of a router that is Active already
 	conn, err := r.open(own)
 	if err != nil {
 		return err
@@ -320,6 +318,7 @@ func (r *Router) do(now boottime.Instant, e Event) {
 	before := r.machine
 	next, actions := Step(r.machine, now, e)
 	r.machine = next
+	r.entered(before.State(), next.State())
 	for _, a := range actions {
 		switch a.Verb {
 		case SendAdvert:
@@ -331,15 +330,29 @@ func (r *Router) do(now boottime.Instant, e Event) {
 		case BindVIP, RemoveVIP: // the node does, by State
 		}
 	}
-	if next.State() != Active {
-		r.spoken = 0
-	}
 	if before.State() != next.State() {
 		r.log.Info("VRRP state changed", "from", before.State(), "to", next.State(), "why", next.Cause(), "priority", next.Priority())
 	}
 	if len(actions) > 0 || before.State() != next.State() || before.better.key() != next.better.key() {
 		r.tell()
 	}
+}
+
+// entered prepares what is said in a state, before it is.
+func (r *Router) entered(from, to State) {
+	switch {
+	case to != Active:
+		r.spoken = 0
+	case from != Active && r.codec != nil:
+		r.number(r.codec)
+	}
+}
+
+// number has the adverts' numbers go on at the time of day. A router that starts, or
+// has missed what others counted, must not be taken for a replay: they only grow (RFC
+// 2402 section 3.4.3), by about one a second, so that it is above all of them.
+func (r *Router) number(c *Codec) {
+	c.RaiseSequence(uint32(r.wall().Unix())) //nolint:gosec // it fits until 2106
 }
 
 // send sends one round of adverts. A round counts as one that left when anybody

@@ -54,7 +54,11 @@ func (l *lan) Send(b []byte, _ netip.Addr) error {
 	if l.fail != nil {
 		return l.fail
 	}
-	l.sent = append(l.sent, sent{time.Since(l.start), b[ipv4Header+vrrpPriority]})
+	at := ipv4Header + vrrpPriority
+	if b[9] == protocolAH {
+		at += ahHeader
+	}
+	l.sent = append(l.sent, sent{time.Since(l.start), b[at]})
 	return nil
 }
 
@@ -263,6 +267,20 @@ func TestRouterLeaves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With AH the numbers go on above what anybody can have counted, also where this
+// router has missed some of it.
+func TestRouterNumbers(t *testing.T) {
+	onLAN(t, func(c *RouterConfig) { c.Auth = Auth{AuthAH, "s3cret"} }, func(l *lan) {
+		l.pass(time.Hour)
+		l.r.Speak(l.now().Add(time.Hour), true)
+		l.r.mu.Lock()
+		defer l.r.mu.Unlock()
+		if n, now := l.r.codec.Sequence(), uint32(time.Now().Unix()); n < now {
+			t.Errorf("the first advert has number %d; want the time of day, %d, or more", n, now)
+		}
+	})
 }
 
 // An advert that did not leave does not count: the kernel must not answer for

@@ -138,6 +138,22 @@ func switchover(host string) Action {
 	}
 }
 
+// pause has HA paused for an hour.
+func pause(host string) Action {
+	return func(ctx context.Context, s *stage) error {
+		_, err := s.leasehold(ctx, host, "pause", "--for", "1h", "--reason", "interop")
+		return err
+	}
+}
+
+// resume ends the pause.
+func resume(host string) Action {
+	return func(ctx context.Context, s *stage) error {
+		_, err := s.leasehold(ctx, host, "resume")
+		return err
+	}
+}
+
 // killParent ends a daemon with SIGKILL, and not its children.
 func killParent(u Unit) Action {
 	return func(_ context.Context, s *stage) error {

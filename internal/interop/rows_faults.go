@@ -99,6 +99,8 @@ func oursFails() []Trial {
 			Step{What: "a's link down", Do: []Action{pull(A)}, By: K, Want: toK(silent)},
 			Step{What: "and up again", Do: []Action{plug(A)}, By: A, Want: toA(give, K, "BACKUP")}),
 		pair("ours Active", A, r, worse, better,
+			Step{What: "paused, a stopped", Do: []Action{pause(A), stop(a)}, By: K, Want: toK(silent)}, // nobody advertises any more
+			Step{What: "a started, resumed", Do: []Action{start(a), resume(A)}, By: A, Want: toA(give, K, "BACKUP")},
 			Step{What: "etcd frozen for 5s", Do: []Action{freezeEtcd}, By: K, For: 2 * time.Second, Want: toK(silent)},
 			Step{What: "and thawed", Do: []Action{thawEtcd}, By: A, Want: toA(give, K, "BACKUP")}),
 	}
@@ -146,6 +148,8 @@ func handOvers() []Trial {
 			Step{What: "b thawed", Do: []Action{thaw(leasehold(B)), ready(B)}, By: A, For: long, Want: over("a", none, A, "Active", B, "Backup")},
 			Step{What: "a's link down", Do: []Action{pull(A)}, By: B, For: long, Want: over("a → b", ttl+slack, B, "Active")},
 			Step{What: "and up again", Do: []Action{plug(A), ready(A)}, By: B, For: long, Want: over("b", none, A, "Backup", B, "Active")},
+			Step{What: "paused, mysqld on b killed (-9)", Do: []Action{pause(A), sicken(B)}, By: B, For: long, Want: over("b", none, B, "Active")},
+			Step{What: "mysqld on b started, resumed", Do: []Action{cure(B), resume(A)}, By: B, For: long, Want: over("b", none, B, "Active")},
 			Step{What: "both stopped", Do: []Action{stop(leasehold(A)), stop(leasehold(B))}, By: K, Want: Want{
 				Path: "b → k", Gap: r.leave(100), State: says(K, "MASTER", A, "down", B, "down"),
 			}},
