@@ -26,12 +26,15 @@ type lan struct {
 	in    chan []byte
 	gone  chan struct{}
 
-	mu   sync.Mutex
-	sent []sent
-	fail error
-	away bool // the interface was made anew
-	r    *Router
-	peer *Codec
+	mu     sync.Mutex
+	sent   []sent
+	fail   error
+	away   bool  // the interface was made anew
+	refuse error // sockets cannot be opened
+	opened int
+	own    netip.Addr
+	r      *Router
+	peer   *Codec
 }
 
 type sent struct {
@@ -40,10 +43,13 @@ type sent struct {
 }
 
 func (l *lan) Receive(buf []byte) (Packet, error) {
+	l.mu.Lock()
+	gone := l.gone
+	l.mu.Unlock()
 	select {
 	case b := <-l.in:
 		return Packet{Data: append(buf[:0], b...)}, nil
-	case <-l.gone:
+	case <-gone:
 		return Packet{}, errors.New("closed")
 	}
 }
@@ -69,7 +75,13 @@ func (l *lan) Gone() bool {
 }
 
 func (l *lan) Close() error {
-	close(l.gone)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.gone: // it broke before
+	default:
+		close(l.gone)
+	}
 	return nil
 }
 
@@ -82,11 +94,13 @@ func (l *lan) take() []sent {
 	return s
 }
 
-func (l *lan) broken(err error) {
+func (l *lan) set(edit func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fail = err
+	edit()
 }
+
+func (l *lan) broken(err error) { l.set(func() { l.fail = err }) }
 
 // hear has the router hear an advert of the foreign one.
 func (l *lan) hear(priority uint8) {
@@ -115,14 +129,20 @@ func onLAN(t *testing.T, edit func(*RouterConfig), test func(*lan)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &lan{t: t, start: time.Now(), in: make(chan []byte), r: r}
+		l := &lan{t: t, start: time.Now(), in: make(chan []byte), r: r, own: ownAddr}
 		if l.peer, err = NewCodec(c.Config, foreignAddr); err != nil {
 			t.Fatal(err)
 		}
 		r.now, r.wall = l.now, time.Now
-		r.source = func() (netip.Addr, error) { return ownAddr, nil }
+		r.source = func() (netip.Addr, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.own, nil }
 		r.ears = func(netip.Addr) []wire { return nil }
 		r.open = func(netip.Addr) (wire, error) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.refuse != nil {
+				return nil, l.refuse
+			}
+			l.opened++
 			l.gone = make(chan struct{})
 			return l, nil
 		}
@@ -377,10 +397,8 @@ func TestRouterReopens(t *testing.T) {
 	onLAN(t, nil, func(l *lan) {
 		l.r.Speak(l.now().Add(time.Hour), true)
 		l.pass(100 * time.Millisecond)
-		open := l.r.open
-		l.r.open = func(netip.Addr) (wire, error) { return nil, errors.New("eth0 is not there") }
-		close(l.gone)
-		l.gone = make(chan struct{}) // Close closes what is left
+		l.set(func() { l.refuse = errors.New("eth0 is not there") })
+		_ = l.Close()
 		l.pass(10 * time.Millisecond)
 		if s := l.r.State(); s.Trouble != "" || s.State != Active {
 			t.Errorf("a moment without sockets: %q, %v", s.Trouble, s.State)
@@ -389,7 +407,7 @@ func TestRouterReopens(t *testing.T) {
 		if s := l.r.State(); s.Trouble != "eth0 is not there" || s.QuietUntil != 0 && s.QuietUntil > l.now() {
 			t.Errorf("after 4 s: %q, quiet until %v", s.Trouble, s.QuietUntil.Sub(l.now()))
 		}
-		l.r.open = open
+		l.set(func() { l.refuse = nil })
 		l.take()
 		l.pass(2 * reopenAfter)
 		if s := l.r.State(); s.Trouble != "" || s.State != Backup || s.Cause != CauseOverslept || len(l.take()) != 0 {
@@ -406,21 +424,12 @@ func TestRouterReopens(t *testing.T) {
 func TestRouterInterfaceMadeAnew(t *testing.T) {
 	onLAN(t, nil, func(l *lan) {
 		l.r.Speak(l.now().Add(time.Hour), true)
-		opened := 0
-		l.r.mu.Lock()
-		open := l.r.open
-		l.r.open = func(own netip.Addr) (wire, error) { opened++; return open(own) }
-		l.r.mu.Unlock()
-		l.mu.Lock()
-		l.away = true
-		l.mu.Unlock()
+		l.set(func() { l.away = true })
 		l.pass(reopenAfter + time.Millisecond)
-		l.mu.Lock()
-		l.away = false
-		l.mu.Unlock()
+		l.set(func() { l.away = false })
 		l.pass(reopenAfter + time.Millisecond)
-		if s := l.r.State(); opened != 1 || s.State != Active || s.Trouble != "" {
-			t.Errorf("opened %d times, %v, %q", opened, s.State, s.Trouble)
+		if s := l.r.State(); l.opened != 2 || s.State != Active || s.Trouble != "" {
+			t.Errorf("opened %d times, %v, %q", l.opened, s.State, s.Trouble)
 		}
 	})
 }
@@ -429,11 +438,8 @@ func TestRouterInterfaceMadeAnew(t *testing.T) {
 func TestRouterFollowsAddress(t *testing.T) {
 	onLAN(t, nil, func(l *lan) {
 		l.r.Speak(l.now().Add(time.Hour), true)
-		var mu sync.Mutex
 		moved := netip.MustParseAddr("10.20.8.51")
-		l.r.mu.Lock()
-		l.r.source = func() (netip.Addr, error) { mu.Lock(); defer mu.Unlock(); return moved, nil }
-		l.r.mu.Unlock()
+		l.set(func() { l.own = moved })
 		l.pass(1500 * time.Millisecond)
 		if s := l.r.State(); s.Source != moved || s.State != Active {
 			t.Errorf("%s, %v", s.Source, s.State)
