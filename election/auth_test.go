@@ -149,7 +149,7 @@ func TestTokensExpire(t *testing.T) {
 	watchOver(t, 2*time.Second, floor(300*time.Millisecond), map[string]*tenant{"users changed": a})
 	e.kill(t)
 	e.start(t)
-	watchOver(t, testTTL, floor(time.Second), map[string]*tenant{"etcd restarted": a})
+	watchOver(t, testTTL, floor(1300*time.Millisecond), map[string]*tenant{"etcd restarted": a})
 	if a.bound() != 8 || !a.c.State().Synced {
 		t.Errorf("%v, want it in its first tenure and in step", a)
 	}
