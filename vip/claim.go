@@ -42,18 +42,18 @@ const (
 const arpHead = "\x00\x01\x08\x00\x06\x04"
 
 // openClaims opens a packet socket that receives the claims of others to the
-// addresses on one device, all of one family, and nothing else. Frames that this
+// addresses on one port, all of one family, and nothing else. Frames that this
 // host sends do not come to it: a socket of one protocol does not see them.
-func openClaims(l link, addrs []netip.Addr) (*packet.Conn, error) {
+func openClaims(at port, addrs []netip.Addr) (*packet.Conn, error) {
 	protocol := unix.ETH_P_ARP
 	if addrs[0].Is6() {
 		protocol = unix.ETH_P_IPV6
 	}
-	filter, err := claimFilter(l.hardware, addrs)
+	filter, err := claimFilter(at.hardware, addrs)
 	if err != nil {
 		return nil, err
 	}
-	return packet.Listen(&net.Interface{Index: l.index}, packet.Raw, protocol, &packet.Config{Filter: filter})
+	return packet.Listen(&net.Interface{Index: at.index}, packet.Raw, protocol, &packet.Config{Filter: filter})
 }
 
 // claimFilter returns the program that passes the claims of others to addrs:

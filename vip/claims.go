@@ -67,7 +67,7 @@ func (all listeners) close() {
 func (s *Set) listen(device string, l link) (*listener, error) {
 	all := &listener{link: l}
 	for _, addrs := range byFamily(s.specs, device) {
-		conn, err := openClaims(l, addrs)
+		conn, err := openClaims(l.wire, addrs)
 		if err != nil {
 			all.close()
 			return nil, err
@@ -96,7 +96,7 @@ func (s *Set) hear(conn *packet.Conn, device string, l link, addrs []netip.Addr)
 		case err != nil:
 			return err
 		}
-		if c, ok := parseClaim(b[:n], l.hardware, addrs); ok && s.foreign(c.mac) {
+		if c, ok := parseClaim(b[:n], l.wire.hardware, addrs); ok && s.foreign(c.mac) {
 			s.claimed(c, device, at)
 		}
 	}
@@ -125,9 +125,14 @@ func (s *Set) claimed(c claim, device string, at boottime.Instant) {
 	}
 }
 
-// foreign reports whether a hardware address is none of this host's: with two
-// devices on one segment one hears what the other says.
+// foreign reports whether a hardware address that was heard is none of this host's:
+// with two devices on one segment one hears what the other says. That of a virtual
+// router is another's: this host has it too, but what it says goes out. A network
+// that brings it back costs a question, which nobody answers.
 func (s *Set) foreign(mac net.HardwareAddr) bool {
+	if isVirtualRouter(mac) {
+		return true
+	}
 	links, err := s.nl.LinkList()
 	if err != nil {
 		return true // what is not known to be ours is not

@@ -33,12 +33,12 @@ type ear struct {
 	hears []bpf.RawInstruction
 }
 
-func openEar(l link, addrs []netip.Addr) (*ear, error) {
-	hears, err := claimFilter(l.hardware, addrs)
+func openEar(at port, addrs []netip.Addr) (*ear, error) {
+	hears, err := claimFilter(at.hardware, addrs)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := openClaims(l, addrs)
+	conn, err := openClaims(at, addrs)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (p *probing) listen(ctx context.Context, e *ear, device string, l link) err
 		case err != nil:
 			return fmt.Errorf("probe on %s: %w", device, err)
 		}
-		if c, ok := parseClaim(b[:n], l.hardware, e.addrs); ok && p.foreign(c.mac) {
+		if c, ok := parseClaim(b[:n], l.wire.hardware, e.addrs); ok && p.foreign(c.mac) {
 			return &DuplicateError{Addr: c.addr, Device: device, MAC: c.mac.String()}
 		}
 	}
@@ -194,7 +194,7 @@ func (p *probing) unread(e *ear, device string, l link) error {
 			if err != nil {
 				return // there is no more
 			}
-			if c, ok := parseClaim(b[:n], l.hardware, e.addrs); ok && p.foreign(c.mac) {
+			if c, ok := parseClaim(b[:n], l.wire.hardware, e.addrs); ok && p.foreign(c.mac) {
 				duplicate = &DuplicateError{Addr: c.addr, Device: device, MAC: c.mac.String()}
 			}
 		}
@@ -207,10 +207,10 @@ func (p *probing) unread(e *ear, device string, l link) error {
 
 // ask sends one probe.
 func (s *sender) ask(ip netip.Addr) error {
-	if err := s.raw.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+	if err := s.asks.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return err
 	}
-	_, err := s.raw.WriteTo(s.probes[ip], &packet.Addr{HardwareAddr: net.HardwareAddr(s.probes[ip][:6])})
+	_, err := s.asks.WriteTo(s.probes[ip], &packet.Addr{HardwareAddr: net.HardwareAddr(s.probes[ip][:6])})
 	return err
 }
 

@@ -2,14 +2,18 @@ package vip
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ndp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -28,11 +32,7 @@ func testBindFindsADuplicate(t *testing.T, newSet setMaker) {
 			s := newSet(t, spec4, spec6)
 			run(t, s)
 			bind(t, s, 30*time.Second)
-			theirs := []string{"addr", "add", c.theirs, "dev", "far0"}
-			if c.address == vip6 {
-				theirs = append(theirs, "nodad")
-			}
-			ip(t, p, theirs...)
+			take(t, p, c.theirs, "far0")
 			err := s.Bind(t.Context(), in(30*time.Second), true)
 			var duplicate *DuplicateError
 			if !errors.As(err, &duplicate) {
@@ -50,11 +50,80 @@ func testBindFindsADuplicate(t *testing.T, newSet setMaker) {
 			if after := routes(t); after != before {
 				t.Errorf("routes:\n%s\nwant those of before:\n%s", after, before)
 			}
-			theirs[1] = "del"
-			ip(t, p, theirs[:5]...)
+			ip(t, p, "addr", "del", c.theirs, "dev", "far0")
 			if err := s.Bind(t.Context(), in(30*time.Second), true); err != nil {
 				t.Errorf("Bind() = %v when the other host had given it up", err)
 			}
+			release(t, s)
+		})
+	}
+}
+
+// take gives an address to a peer, and returns when it answers for it. For IPv6 that
+// is a moment after the address is there: the kernel joins the group in which it is
+// asked on another thread (addrconf_dad_work in net/ipv6/addrconf.c).
+func take(t *testing.T, p *peer, prefix, device string) {
+	t.Helper()
+	addr := netip.MustParsePrefix(prefix).Addr()
+	if addr.Is4() {
+		ip(t, p, "addr", "add", prefix, "dev", device)
+		return
+	}
+	ip(t, p, "addr", "add", prefix, "dev", device, "nodad")
+	group, err := ndp.SolicitedNodeMulticast(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the peer to join "+group.String(), func() bool {
+		var groups []byte
+		p.do(func() { groups, err = os.ReadFile("/proc/thread-self/net/igmp6") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(strings.Split(string(groups), "\n"), func(line string) bool {
+			return strings.Contains(line, device) && strings.Contains(line, hex.EncodeToString(group.AsSlice()))
+		})
+	})
+}
+
+// Another router has the VIP, and the same virtual MAC address: asked from the
+// interface with that address nobody would hear it.
+func TestBindBesideTheSameMAC(t *testing.T) { eachGuard(t, testBindBesideTheSameMAC) }
+
+func testBindBesideTheSameMAC(t *testing.T, newSet setMaker) {
+	for name, c := range map[string]struct{ link, mac, vip string }{
+		"IPv4": {"vrrp.51", "00:00:5e:00:01:33", vip4 + "/32"},
+		"IPv6": {"vrrp6.51", "00:00:5e:00:02:33", vip6 + "/128"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := network(t)
+			ip(t, nil, "link", "add", c.link, "link", dev, "address", c.mac, "type", "macvlan", "mode", "vepa")
+			ip(t, nil, "link", "set", c.link, "up")
+			ip(t, p, "link", "add", c.link, "link", "far0", "address", c.mac, "type", "macvlan", "mode", "private")
+			ip(t, p, "link", "set", c.link, "up")
+			p.do(func() { // else its own MAC address answers as well
+				if err := os.WriteFile("/proc/sys/net/ipv4/conf/far0/arp_ignore", []byte("1"), 0o600); err != nil {
+					t.Error(err)
+				}
+			})
+			s := newSet(t, c.vip+" dev "+c.link)
+			run(t, s)
+			bind(t, s, 30*time.Second)
+			take(t, p, c.vip, c.link)
+			var duplicate *DuplicateError
+			if err := s.Bind(t.Context(), in(30*time.Second), true); !errors.As(err, &duplicate) || duplicate.MAC != c.mac {
+				t.Errorf("Bind() = %v; want a DuplicateError with %s", err, c.mac)
+			}
+			ip(t, p, "addr", "del", c.vip, "dev", c.link)
+			if err := s.Bind(t.Context(), in(30*time.Second), true); err != nil {
+				t.Errorf("Bind() = %v when the other router had given it up", err)
+			}
+			before := s.State().Claim.Count
+			far := newClient(t, p)
+			far.mac, _ = net.ParseMAC(c.mac)
+			address, _, _ := strings.Cut(c.vip, "/")
+			far.claim(t, address)
+			await(t, "the claim to be heard", func() bool { return s.State().Claim.Count > before })
 			release(t, s)
 		})
 	}
@@ -94,11 +163,7 @@ func testProbeReadLate(t *testing.T, newSet setMaker) {
 		t.Run(name, func(t *testing.T) {
 			far := network(t)
 			s := newSet(t, c.spec)
-			theirs := []string{"addr", "add", c.theirs, "dev", "far0"}
-			if c.spec == spec6 {
-				theirs = append(theirs, "nodad")
-			}
-			ip(t, far, theirs...)
+			take(t, far, c.theirs, "far0")
 			p, err := s.startProbe()
 			defer p.end()
 			if err != nil {

@@ -57,10 +57,30 @@ type link struct {
 	carrier  bool
 	loopback bool
 	silent   bool // no ARP or NDP here: loopback, tunnels, noarp
+	wire     port
+}
+
+// A port is where it is asked and heard who else has the VIPs of a device: the
+// device itself, but for an interface with the MAC address of a virtual router the
+// one below. Another router has the same MAC address, so that what it says does not
+// get to the interface (macvlan_handle_frame in drivers/net/macvlan.c), and what is
+// answered has to go to an address that this host alone has.
+type port struct {
+	index    int
+	hardware net.HardwareAddr
 }
 
 // same reports whether sockets and frames for one are right for the other.
-func (l link) same(o link) bool { return l.index == o.index && bytes.Equal(l.hardware, o.hardware) }
+func (l link) same(o link) bool {
+	return l.index == o.index && bytes.Equal(l.hardware, o.hardware) &&
+		l.wire.index == o.wire.index && bytes.Equal(l.wire.hardware, o.wire.hardware)
+}
+
+// isVirtualRouter reports whether a MAC address is that of a virtual router, which
+// all its routers share: RFC 9568 section 7.3.
+func isVirtualRouter(mac net.HardwareAddr) bool {
+	return len(mac) == 6 && bytes.HasPrefix(mac, []byte{0x00, 0x00, 0x5e, 0x00}) && (mac[4] == 1 || mac[4] == 2)
+}
 
 // A found is a copy and what it takes to delete it.
 type found struct {
@@ -96,7 +116,9 @@ func read(h *netlink.Handle, specs []Spec) (*reading, error) {
 		case err != nil:
 			return nil, fmt.Errorf("read link %s: %w", s.Device, err)
 		}
-		r.links[s.Device] = newLink(l.Attrs())
+		if r.links[s.Device], err = wired(h, l); err != nil {
+			return nil, err
+		}
 		known[l.Attrs().Index] = l.Attrs()
 	}
 	var err error
@@ -112,6 +134,23 @@ func read(h *netlink.Handle, specs []Spec) (*reading, error) {
 	return r, r.find(h, specs, known)
 }
 
+// wired is newLink with the port below an interface of a virtual router.
+func wired(h *netlink.Handle, l netlink.Link) (link, error) {
+	k := newLink(l.Attrs())
+	if l.Type() != "macvlan" || !isVirtualRouter(k.hardware) {
+		return k, nil
+	}
+	below, err := h.LinkByIndex(l.Attrs().ParentIndex)
+	switch {
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		return k, nil // in another namespace, or just gone, and the interface with it
+	case err != nil:
+		return k, fmt.Errorf("read the link below %s: %w", l.Attrs().Name, err)
+	}
+	k.wire = newLink(below.Attrs()).wire
+	return k, nil
+}
+
 func newLink(a *netlink.LinkAttrs) link {
 	return link{
 		index:    a.Index,
@@ -122,6 +161,7 @@ func newLink(a *netlink.LinkAttrs) link {
 		carrier:  a.RawFlags&unix.IFF_LOWER_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
 		loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
 		silent:   a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_NOARP|unix.IFF_POINTOPOINT) != 0 || len(a.HardwareAddr) != 6,
+		wire:     port{a.Index, slices.Clone(a.HardwareAddr)},
 	}
 }
 

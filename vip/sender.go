@@ -24,7 +24,8 @@ const sendTimeout = 20 * time.Millisecond
 // long before they matter.
 type sender struct {
 	link link
-	raw  *packet.Conn // sends ARP, and probes of either family
+	raw  *packet.Conn // sends ARP
+	asks *packet.Conn // sends probes of either family; raw, but where the port is another device
 	ndp  *ndp.Conn    // nil without IPv6 VIPs
 	ears []*ear       // one per family
 	// frames has the ARP frames, adverts the NDP messages, probes the frames of
@@ -59,14 +60,22 @@ func (s *sender) open(device string, specs []Spec) (err error) {
 	if s.raw, err = packet.Listen(ifi, packet.Raw, 0, nil); err != nil {
 		return err
 	}
+	s.asks = s.raw
+	if wire := s.link.wire; wire.index != s.link.index {
+		ifi := &net.Interface{Index: wire.index, HardwareAddr: wire.hardware, MTU: 1500}
+		if s.asks, err = packet.Listen(ifi, packet.Raw, 0, nil); err != nil {
+			s.asks = nil
+			return err
+		}
+	}
 	for _, addrs := range byFamily(specs, device) {
-		e, err := openEar(s.link, addrs)
+		e, err := openEar(s.link.wire, addrs)
 		if err != nil {
 			return err
 		}
 		s.ears = append(s.ears, e)
 		for _, ip := range addrs {
-			if s.probes[ip], err = probeFrame(s.link.hardware, ip); err != nil {
+			if s.probes[ip], err = probeFrame(s.link.wire.hardware, ip); err != nil {
 				return err
 			}
 			if ip.Is4() {
@@ -171,6 +180,9 @@ func (s *sender) send(ip netip.Addr) error {
 
 func (s *sender) close() error {
 	var errs []error
+	if s.asks != nil && s.asks != s.raw {
+		errs = append(errs, s.asks.Close())
+	}
 	if s.raw != nil {
 		errs = append(errs, s.raw.Close())
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"leasehold/internal/chaos"
 	"leasehold/internal/lab"
 )
 
@@ -19,10 +20,9 @@ func (w Want) judge(s Seen, t Trial) []string {
 		if n := s.Twice(known); n > 0 {
 			fail("%d questions for the VIP were answered by two", n)
 		}
-		for _, v := range s.Voices {
-			if !v.From.Before(known) {
-				fail("%s", v.What)
-			}
+		spoke := slices.DeleteFunc(slices.Clone(s.Voices), func(v chaos.Violation) bool { return v.From.Before(known) })
+		if len(spoke) > 0 {
+			fail("%s, the first of %d such", spoke[0].What, len(spoke))
 		}
 	}
 	if w.Path != "" && s.Path() != w.Path {

@@ -118,8 +118,11 @@ func TestPrint(t *testing.T) {
 	dual.Seen.Asked = append(dual.Seen.Asked, lab.ARPAnswer{Asked: at(5), By: []lab.Claimant{{Host: K}, {Host: L}}})
 	kept := Line{Step: Step{What: "keepalived on b stopped"}, Seen: moved()}
 	kept.Seen.Outage = 0
+	unheard := Line{Step: Step{What: "unheard", Want: Want{Blind: K}}, Seen: moved()}
+	unheard.Seen.Asked = append(unheard.Seen.Asked, lab.ARPAnswer{Asked: at(990), By: []lab.Claimant{{Host: K}, {Host: A}}})
+	unheard.Seen.Claims = claims(1000)
 	r := &Result{Took: 61 * time.Second, Trials: []Outcome{
-		{Trial: Trial{Name: "v2"}, Lines: []Line{well, ill}, Timeline: "what happened"},
+		{Trial: Trial{Name: "v2"}, Lines: []Line{well, ill, unheard}, Timeline: "what happened"},
 		{Trial: Trial{Name: "two", Alone: true}, Lines: []Line{dual}},
 		{Trial: Trial{Name: "there", Session: true}, Lines: []Line{kept}},
 	}}
@@ -131,7 +134,8 @@ func TestPrint(t *testing.T) {
 		{"a stopped", "FAIL: k says MASTER"},
 		{"two", "VRRP cut", "100ms", "1 of 3"},
 		{"there", "keepalived on b stopped", "k → a", " 0 ", "kept", "ok"},
-		{"4 rows in 1m1s, 1 failed", "0 of 6 questions"},
+		{"5 rows in 1m1s, 1 failed", "0 of 9 questions"},
+		{"and 1 while keepalived took the VIP unheard"},
 		{"what happened"},
 	} {
 		ok := slices.ContainsFunc(lines, func(l string) bool {

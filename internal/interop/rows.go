@@ -4,7 +4,7 @@ import "slices"
 
 // All are the trials, in the order of the table.
 func All() []Trial {
-	return slices.Concat(alone(), configurations(), keepalivedFails(), oursFails(), handOvers(), cuts(), strangers(), priorities(), migrations())
+	return slices.Concat(alone(), configurations(), keepalivedFails(), oursFails(), handOvers(), cuts(), sharedMAC(), strangers(), priorities(), migrations())
 }
 
 // Brief are those that go test has time for.

@@ -34,6 +34,25 @@ func cuts() []Trial {
 	}
 }
 
+// sharedMAC are pairs in which both have the virtual MAC address, so that who
+// answers cannot be told by it.
+func sharedMAC() []Trial {
+	r, k := Router{}, keepalived(K)
+	const name, drawn = "use_vmac on both", 100 * time.Millisecond
+	extra := "  use_vmac vrrp.51\n"
+	vmac := []string{"use_vmac: true"}
+	return []Trial{
+		pair(name, A, r, Peer{Priority: 100, Extra: extra}, Node{Priority: 150, Extra: vmac},
+			Step{What: "VRRP cut both ways, ours Active", Do: []Action{cutVRRP(K, A), cutVRRP(A, K)}, By: K, For: long, Want: blind(toK(give))},
+			Step{What: "healed", Do: []Action{heal}, By: A, For: 2 * time.Second, Want: toA(again, K, "BACKUP")}),
+		pair(name, K, r, Peer{Priority: 150, Extra: extra}, Node{Priority: 100, Extra: vmac},
+			// Each advert of ours draws what is sent to the MAC address to our port, until
+			// k's kernel says the next thing.
+			Step{What: "k frozen", Do: []Action{freeze(k)}, By: K, For: long, Want: Want{Path: K, Gap: drawn}},
+			Step{What: "and thawed", Do: []Action{thaw(k)}, By: K, For: long, Want: Want{Path: K, Gap: drawn, State: says(K, "MASTER", A, "Backup")}}),
+	}
+}
+
 // strangers are keepaliveds of the same VRID that cannot be told apart from a
 // router of the network but by what they have in another way: neither takes the
 // other for right.

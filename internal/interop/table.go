@@ -120,7 +120,7 @@ func (o Outcome) rows(session bool) [][]string {
 
 // sum is the last line.
 func (r *Result) sum() string {
-	rows, failed, asked, twice := 0, 0, 0, 0
+	rows, failed, asked, twice, unheard := 0, 0, 0, 0, 0
 	for _, o := range r.Trials {
 		if o.Err != nil {
 			failed++
@@ -131,10 +131,12 @@ func (r *Result) sum() string {
 				failed++
 			}
 			if !o.Alone {
-				asked, twice = asked+len(l.Seen.Asked), twice+l.Seen.Twice(l.Seen.From)
+				n := l.Seen.Twice(l.Want.known(l.Seen))
+				asked, twice, unheard = asked+len(l.Seen.Asked), twice+n, unheard+l.Seen.Twice(l.Seen.From)-n
 			}
 		}
 	}
-	return fmt.Sprintf("%d rows in %s, %d failed; where one of ours was there, %d of %d questions were answered by two.\n",
-		rows, r.Took.Round(time.Second), failed, twice, asked)
+	return fmt.Sprintf("%d rows in %s, %d failed; where one of ours was there, %d of %d questions were answered by two,\n"+
+		"and %d while keepalived took the VIP unheard, until it announced itself.\n",
+		rows, r.Took.Round(time.Second), failed, twice, asked, unheard)
 }

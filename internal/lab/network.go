@@ -142,7 +142,10 @@ func (n *network) plug(s *seat, bridge *netlink.Bridge, ipv6 bool) error {
 			if !p.IsValid() {
 				continue
 			}
-			if err := s.nl.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)}); err != nil {
+			// Without detection and without the flag it is tentative for a moment all the
+			// same, until the kernel gets to it (addrconf_dad_work in
+			// net/ipv6/addrconf.c): who connects meanwhile does it from ::1.
+			if err := s.nl.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p), Flags: unix.IFA_F_NODAD}); err != nil {
 				return fmt.Errorf("add %s: %w", p, err)
 			}
 		}

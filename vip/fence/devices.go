@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,16 +69,24 @@ func survey(own string) (host, error) {
 		}
 		h.addMAC(l)
 		if a.MasterIndex == 0 {
-			h.devices = append(h.devices, device{index: a.Index, name: a.Name, role: roleOther})
+			d := device{index: a.Index, name: a.Name, role: roleOther}
+			if a.Index == under {
+				d.role = roleBelow
+			}
+			h.devices = append(h.devices, d)
 		}
 	}
 	return h, nil
 }
 
 // addMAC: a frame from any of the host's own devices is no foreign claim, were
-// two of them on one segment.
+// two of them on one segment. The MAC address of a virtual router all its routers
+// share (RFC 9568 section 7.3): a frame that comes in with it is another's.
 func (h *host) addMAC(l netlink.Link) {
 	var m [6]byte
+	if hw := l.Attrs().HardwareAddr; bytes.HasPrefix(hw, []byte{0x00, 0x00, 0x5e, 0x00}) && len(hw) == 6 && (hw[4] == 1 || hw[4] == 2) {
+		return
+	}
 	if copy(m[:], l.Attrs().HardwareAddr) == 6 && !slices.Contains(h.macs, m) && len(h.macs) < mostMACs {
 		h.macs = append(h.macs, m)
 	}

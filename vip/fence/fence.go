@@ -236,7 +236,7 @@ func (f *Fence) adopted(h host) (bool, error) {
 			if err != nil {
 				return false, err
 			}
-			whole = whole && (ok || d.role == roleOther)
+			whole = whole && (ok || d.role.other())
 		}
 	}
 	return whole, nil

@@ -166,7 +166,7 @@ func (f *Fence) intact(d device) (bool, error) {
 func (f *Fence) follow(h host, l *loader) error {
 	var names []string
 	for _, d := range h.devices {
-		if d.role == roleOther {
+		if d.role.other() {
 			if err := f.fence(d, l); err != nil {
 				if !f.sour[d.index] {
 					f.sour[d.index] = true
@@ -216,7 +216,7 @@ func newLoader(addr netip.Addr, m *ebpf.Map, macs [][6]byte) *loader {
 // design returns what is to be on one side of a device.
 func (l *loader) design(r role, egress bool) design {
 	d := design{addr: l.addr, role: r, egress: egress}
-	if r == roleOwn && !egress {
+	if r.hears() && !egress {
 		d.own = l.macs
 	}
 	return d

@@ -62,14 +62,23 @@ const (
 	// what this host itself would answer. What it merely forwards passes: a
 	// standby may be the router of the VIP's clients, its containers for example.
 	roleOther
+	// roleBelow: the device below the VIP's own, a macvlan, which claims do not get
+	// to whose sender has the same MAC address. As roleOther, and claims.
+	roleBelow
 )
+
+// other: what the host merely forwards passes.
+func (r role) other() bool { return r == roleOther || r == roleBelow }
+
+// hears: claims shut the fence.
+func (r role) hears() bool { return r == roleOwn || r == roleBelow }
 
 // A design is what a program is made from.
 type design struct {
 	addr   netip.Addr
 	role   role
 	egress bool
-	own    [][6]byte // MACs that are no foreign ones; of roleOwn only
+	own    [][6]byte // MACs that are no foreign ones; of those that hear claims
 }
 
 // key tells two designs apart.
@@ -116,7 +125,7 @@ func (d design) assemble(mapFD int) asm.Instructions {
 			asm.LoadMem(asm.R1, asm.R6, skbPacketType, asm.Word),
 			asm.JEq.Imm(asm.R1, packetLoopback, "pass"),
 		)
-	} else if d.role == roleOther {
+	} else if d.role.other() {
 		// skb_iif: 0 for what this host made itself.
 		a.add(
 			asm.LoadMem(asm.R1, asm.R6, skbIngressIfindex, asm.Word),
@@ -142,7 +151,7 @@ func (d design) assemble(mapFD int) asm.Instructions {
 func (d design) question4(a *assembler) {
 	vip := d.addr.AsSlice()
 	a.copyFrame(0, frame, etherLen+ip4Len, "pass")
-	if d.role != roleOther {
+	if !d.role.other() {
 		a.unless(frame+12, []byte{0x08, 0x00}, "arp")
 		a.unless(network+16, vip, "pass") // daddr
 		a.add(asm.Ja.Label("question"))
@@ -150,7 +159,7 @@ func (d design) question4(a *assembler) {
 	}
 	a.arp("pass")
 	a.unless(network+14, vip, "target") // spa
-	if d.role == roleOwn {
+	if d.role.hears() {
 		d.claim(a, network+8)
 	} else {
 		a.add(asm.Ja.Label("pass"))
@@ -191,14 +200,14 @@ func (d design) question6(a *assembler) {
 	a.copyFrame(0, frame, etherLen+ip6Len, "pass")
 	a.unless(frame+12, []byte{0x86, 0xdd}, "pass")
 	notND := "packet"
-	if d.role == roleOther {
+	if d.role.other() {
 		notND = "pass"
 	}
 	a.unless(network+6, []byte{protocolICMPv6}, notND)
 	a.copyFrame(etherLen+ip6Len, network+ip6Len, ndLen, notND)
 	a.unless(network+ip6Len, []byte{advertisement}, "solicitation")
 	a.unless(network+ip6Len+8, vip, notND) // target
-	if d.role == roleOwn {
+	if d.role.hears() {
 		a.unless(network+7, []byte{hopLimit}, "pass") // RFC 4861 section 7.1.2
 		d.claim(a, frame+6)
 	} else {
@@ -207,7 +216,7 @@ func (d design) question6(a *assembler) {
 	a.at("solicitation")
 	a.unless(network+ip6Len, []byte{solicitation}, notND)
 	a.unless(network+ip6Len+8, vip, notND) // target
-	if d.role != roleOther {
+	if !d.role.other() {
 		a.add(asm.Ja.Label("question"))
 		a.at("packet")
 		a.unless(network+24, vip, "pass") // daddr

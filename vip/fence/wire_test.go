@@ -278,12 +278,26 @@ func TestOtherDevice(t *testing.T) {
 // a container's here: what the host answers leaves by whichever its routes say.
 func TestMacvlan(t *testing.T) {
 	kinds(t, func(t *testing.T, k Kind) {
-		here := lan(t, 2)[0]
+		hosts := lan(t, 2)
+		here, peer := hosts[0], hosts[1]
 		here.run(t, "ip", "link", "add", "vrrp.51", "link", dev, "address", "00:00:5e:00:01:33", "type", "macvlan", "mode", "vepa")
 		here.run(t, "ip", "link", "set", "vrrp.51", "up")
 		f := open(t, Config{Dir: bpffs(t), Addr: vip4, Device: "vrrp.51", Kind: k})
 		if d := f.State().Devices; !slices.Contains(d, "vrrp.51") || !slices.Contains(d, dev) {
 			t.Errorf("fenced devices: %v; want vrrp.51 and %s", d, dev)
+		}
+		// What another router with the same MAC address says never gets to the macvlan.
+		virtual := [6]byte{0x00, 0x00, 0x5e, 0x00, 0x01, 0x33}
+		ok(t, f.Arm(in(time.Hour)))
+		peer.tap(t).send(t, arpFrame(1, virtual, virtual, vip4, [6]byte{}, vip4))
+		await(t, "the claim of another router", func() bool { return f.State().Claimed })
+		// What goes out is none.
+		ok(t, f.Shut())
+		ok(t, f.Arm(in(time.Hour)))
+		here.tap(t).send(t, arpFrame(1, virtual, virtual, vip4, [6]byte{}, vip4))
+		peer.questions(t, here.ip4, here.mac)[0].answered(t) // the frame went before this
+		if s := f.State(); s.Claimed {
+			t.Errorf("an announcement that goes out is a claim: %+v", s)
 		}
 	})
 }
