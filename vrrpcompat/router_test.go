@@ -270,6 +270,28 @@ func TestRouterYieldsAndComesBack(t *testing.T) {
 	})
 }
 
+// The first advert of a lower priority says that its router takes the VIP; those
+// after it say nothing new.
+func TestRouterContested(t *testing.T) {
+	onLAN(t, nil, func(l *lan) {
+		l.hear(100)
+		l.r.Speak(l.now().Add(time.Hour), true)
+		l.pass(4 * time.Second)
+		for range 3 {
+			l.hear(100)
+			l.pass(time.Second)
+		}
+		if n := l.r.State().Contests; n != 1 {
+			t.Errorf("%d contests of one router; want 1", n)
+		}
+		l.pass(10 * time.Second)
+		l.hear(100)
+		if n := l.r.State().Contests; n != 2 {
+			t.Errorf("%d contests when it came again; want 2", n)
+		}
+	})
+}
+
 func TestRouterLeaves(t *testing.T) {
 	for invite, want := range map[bool]int{true: 1, false: 0} {
 		onLAN(t, nil, func(l *lan) {

@@ -33,6 +33,9 @@ type RouterState struct {
 	QuietUntil boottime.Instant
 	// Announce counts how often the VIP was to be announced; one more is one more time.
 	Announce uint64
+	// Contests counts how often a router made itself Active beside this one: then who
+	// has the VIP is to be asked on the network.
+	Contests uint64
 
 	Better  Rival // whom a Backup waits for; no Adverts: nobody
 	Notices []Notice
@@ -49,7 +52,7 @@ func (r *Router) State() RouterState {
 	now := r.now()
 	s := RouterState{
 		State: r.machine.State(), Cause: r.machine.Cause(), Mode: r.cfg.Mode, Priority: r.machine.Priority(), Interval: r.full.Interval, Quiet: r.quiet,
-		Source: r.own, Told: r.until, Announce: r.announce, Notices: r.board.list(), Heard: r.board.counters(),
+		Source: r.own, Told: r.until, Announce: r.announce, Contests: r.contests, Notices: r.board.list(), Heard: r.board.counters(),
 	}
 	s.Better, _ = r.machine.Better()
 	if r.trouble != "" && now.Sub(r.broke) >= r.quiet {

@@ -17,8 +17,11 @@ func (f *Facts) end() boottime.Instant {
 }
 
 // mustYield reports that the holder keeps its tenure and lets go of the VIP: the
-// router is not Active any more, or another host answers for the VIP.
-func (f *Facts) mustYield() bool { return f.VRRP && (!f.speaks() || f.Now.Before(f.RetryBind)) }
+// router is not Active any more, another host answers for the VIP, or is about to. The
+// next turn asks who does, and binds it again if nobody.
+func (f *Facts) mustYield() bool {
+	return f.VRRP && (!f.speaks() || f.Now.Before(f.RetryBind) || f.Contested)
+}
 
 // yield resets no sessions: the other host has the VIP already, and its kernel
 // does.

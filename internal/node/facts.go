@@ -66,6 +66,7 @@ type Facts struct {
 	Succeeds   bool             // the VIP was one of our nodes' until now, whose router was Active
 	Announce   uint64           // how often the router wanted the VIP announced
 	Announced  uint64           // how often it was
+	Contested  bool             // a foreign router has just made itself Active beside ours
 	Mute       string           // why the router cannot work; empty: it can
 	Station    string           // what the others are told of it
 

@@ -94,6 +94,28 @@ func TestLoopLeaves(t *testing.T) {
 	}
 }
 
+// A router that makes itself Active beside ours is about to take the VIP: it is let
+// go, once, and bound again when nobody answers.
+func TestLoopContested(t *testing.T) {
+	besideWorld(t, func(w *world) {
+		w.run()
+		w.granted()
+		w.active()
+		w.pass(again)
+		w.take()
+		w.tell(w.routerChanged, func() { w.router.Contests = 1 })
+		w.pass(again)
+		got := w.words()
+		if len(got) != 4 || got[0] != "remove" || got[1] != "withdraw" || got[3] != "announce" || w.loop.Snapshot().Role != "holder" {
+			t.Errorf("%v, as %s; want the VIP removed, and bound again", got, w.loop.Snapshot().Role)
+		}
+		w.pass(heartbeat)
+		if got := w.words(); slices.Contains(got, "remove") {
+			t.Errorf("the same contest again: %v", got)
+		}
+	})
+}
+
 // A host that answers for the VIP, and gives way to our advert, is asked again
 // soon; one that goes on answering less and less.
 func TestLoopAsksAgain(t *testing.T) {
@@ -114,7 +136,7 @@ func TestLoopAsksAgain(t *testing.T) {
 				}
 			}
 		}
-		if len(tries) < 6 || len(tries) > 10 || tries[0] > 3*askAgain {
+		if len(tries) < 8 || len(tries) > 16 || tries[0] > 3*askAgain {
 			t.Errorf("asked %d times in 4 s, at %v; want the first after %v, and then less and less", len(tries), tries, askAgain)
 		}
 		w.set(func() { delete(w.fail, "bind") })

@@ -53,6 +53,8 @@ type Memory struct {
 
 	ours      bool   // another of our nodes held last, and its router was Active
 	announced uint64 // of the router's wishes
+	contests  uint64 // that were settled
+	contested uint64 // in the reading of this turn
 }
 
 // NewMemory returns that of a node that has done nothing yet.
@@ -79,6 +81,9 @@ func (m *Memory) Note(f Facts, do []Action, err error) (ok bool) {
 	}
 	if f.HeldUntil == 0 || err == nil && (has(do, BindVIP) || has(do, AskVIP)) {
 		m.retry, m.duplicate, m.answers = 0, "", 0
+	}
+	if err == nil && (has(do, RemoveVIP) || has(do, BindVIP)) {
+		m.contests = m.contested
 	}
 	if has(do, LeaveVRRP) {
 		m.ours = false
@@ -174,7 +179,8 @@ func (m *Memory) fillBeside(r *Reading) {
 			}
 		}
 	}
-	r.Succeeds, r.Announced = m.ours, m.announced
+	r.Succeeds, r.Announced, r.Contests = m.ours, m.announced, m.contests
+	m.contested = r.Router.Contests
 }
 
 // askAgain is how soon somebody who answered for the VIP is asked again: a
@@ -184,11 +190,12 @@ const askAgain = 20 * time.Millisecond
 // givingWay is how many answers in a row are nothing to alarm anybody about.
 const givingWay = 3
 
-// patience is how long the next question waits: one that goes on answering is
-// asked less and less, down to once a ttl.
-func (m *Memory) patience() time.Duration {
-	return min(askAgain<<min(m.answers, 10), max(m.cfg.TTL, askAgain))
-}
+// askSeldom is how seldom he is asked who goes on answering: when he stops, nobody has
+// the VIP for up to that long.
+const askSeldom = 500 * time.Millisecond
+
+// patience is how long the next question waits: less and less is asked.
+func (m *Memory) patience() time.Duration { return min(askAgain<<min(m.answers, 10), askSeldom) }
 
 // fellows returns where the routers of our other nodes speak from.
 func (m *Memory) fellows(members []election.Member) []netip.Addr {

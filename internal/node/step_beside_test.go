@@ -42,11 +42,12 @@ func TestStepBesideKeepalived(t *testing.T) {
 			Holder, beside(), func(f *Facts) { f.QuietUntil, f.Paused, f.Long = 0, true, true }, Standby,
 			all(RemoveVIP),
 		},
-		"no advert leaves any more": {Holder, beside(), func(f *Facts) { f.QuietUntil = t0 }, Standby, all(RemoveVIP)},
-		"somebody answers":          {Holder, beside(), func(f *Facts) { f.RetryBind = t0.Add(askAgain) }, Standby, all(RemoveVIP)},
-		"stopped":                   {Holder, beside(), func(f *Facts) { f.Stopping = true }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
-		"the sockets broke":         {Holder, beside(), func(f *Facts) { f.Mute = "no socket" }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
-		"a lower priority spoke":    {Holder, beside(), func(f *Facts) { f.Announce = 1 }, Holder, all(AnnounceVIP)},
+		"no advert leaves any more":     {Holder, beside(), func(f *Facts) { f.QuietUntil = t0 }, Standby, all(RemoveVIP)},
+		"somebody makes himself Active": {Holder, beside(), func(f *Facts) { f.Contested = true }, Standby, all(RemoveVIP)},
+		"somebody answers":              {Holder, beside(), func(f *Facts) { f.RetryBind = t0.Add(askAgain) }, Standby, all(RemoveVIP)},
+		"stopped":                       {Holder, beside(), func(f *Facts) { f.Stopping = true }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
+		"the sockets broke":             {Holder, beside(), func(f *Facts) { f.Mute = "no socket" }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
+		"a lower priority spoke":        {Holder, beside(), func(f *Facts) { f.Announce = 1 }, Holder, all(AnnounceVIP)},
 		"a foreign claim that etcd does not know of": {Holder, beside(), func(f *Facts) {
 			f.Claimed, f.ClaimedAt, f.FenceUntil, f.Renewed = true, t0.Add(-2), 0, t0.Add(-1)
 		}, Holder, all(AskVIP, DefendVIP)},
@@ -55,6 +56,8 @@ func TestStepBesideKeepalived(t *testing.T) {
 		"a tenure, told to the router":  {Candidate, waiting(), func(f *Facts) { f.Told = 0 }, Candidate, all(SpeakVRRP)},
 		"a tenure, behind a better one": {Standby, waiting(), func(*Facts) {}, Standby, nil},
 		"Active":                        {Candidate, waiting(), func(f *Facts) { f.QuietUntil = t0.Add(3 * time.Second) }, Holder, all(Withdraw, BindVIP, AnnounceVIP)},
+		"Active, and somebody made himself so": {Standby, waiting(), func(f *Facts) { f.QuietUntil, f.Contested = t0.Add(3*time.Second), true }, Holder,
+			all(Withdraw, BindVIP, AnnounceVIP)}, // which asks
 		"Active, and somebody answers": {
 			Candidate, waiting(), func(f *Facts) { f.QuietUntil, f.RetryBind = t0.Add(3*time.Second), t0.Add(1) }, Candidate,
 			nil,
