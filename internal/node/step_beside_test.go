@@ -56,8 +56,10 @@ func TestStepBesideKeepalived(t *testing.T) {
 		"a tenure, told to the router":  {Candidate, waiting(), func(f *Facts) { f.Told = 0 }, Candidate, all(SpeakVRRP)},
 		"a tenure, behind a better one": {Standby, waiting(), func(*Facts) {}, Standby, nil},
 		"Active":                        {Candidate, waiting(), func(f *Facts) { f.QuietUntil = t0.Add(3 * time.Second) }, Holder, all(Withdraw, BindVIP, AnnounceVIP)},
-		"Active, and somebody made himself so": {Standby, waiting(), func(f *Facts) { f.QuietUntil, f.Contested = t0.Add(3*time.Second), true }, Holder,
-			all(Withdraw, BindVIP, AnnounceVIP)}, // which asks
+		"Active, and somebody made himself so": {
+			Standby, waiting(), func(f *Facts) { f.QuietUntil, f.Contested = t0.Add(3*time.Second), true }, Holder,
+			all(Withdraw, BindVIP, AnnounceVIP),
+		}, // which asks
 		"Active, and somebody answers": {
 			Candidate, waiting(), func(f *Facts) { f.QuietUntil, f.RetryBind = t0.Add(3*time.Second), t0.Add(1) }, Candidate,
 			nil,
