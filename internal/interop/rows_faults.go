@@ -100,7 +100,7 @@ func oursFails() []Trial {
 			Step{What: "and up again", Do: []Action{plug(A)}, By: A, Want: toA(give, K, "BACKUP")}),
 		pair("ours Active", A, r, worse, better,
 			Step{What: "paused, a stopped", Do: []Action{pause(A), stop(a)}, By: K, Want: toK(silent)}, // nobody advertises any more
-			Step{What: "a started, resumed", Do: []Action{start(a), resume(A)}, By: A, Want: toA(give, K, "BACKUP")},
+			Step{What: "a started, resumed", Do: []Action{start(a), ready(A), resume(A)}, By: A, Want: toA(give, K, "BACKUP")},
 			Step{What: "etcd frozen for 5s", Do: []Action{freezeEtcd}, By: K, For: 2 * time.Second, Want: toK(silent)},
 			Step{What: "and thawed", Do: []Action{thawEtcd}, By: A, Want: toA(give, K, "BACKUP")}),
 	}
