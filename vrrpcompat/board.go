@@ -40,8 +40,8 @@ const (
 	noticeFor = 15 * time.Second
 	// logEvery is how often a rejection that is no notice is logged, per reason.
 	logEvery = time.Minute
-	// notYielding is how many adverts of a lower priority are heard after each of
-	// which we have spoken: keepalived gives way to the first.
+	// notYielding is how many adverts of a lower priority are heard in a row while we
+	// are Active: keepalived gives way to the first that we answer.
 	notYielding = 3
 )
 
@@ -56,6 +56,11 @@ type board struct {
 	counts  [Reasons]uint64
 	logged  [Reasons]boottime.Instant
 	notices map[noticeKey]Notice
+
+	// The adverts of a router that were heard in a row while we were Active.
+	row     int
+	rowFrom netip.Addr
+	rowLast boottime.Instant
 }
 
 func newBoard(log hclog.Logger) board {
@@ -111,7 +116,11 @@ func (b *board) beside(now boottime.Instant, m Machine, h Heard) bool {
 			return fmt.Sprintf("adverts come from %s, where Leasehold runs and does not hold the VIP: a keepalived with the same virtual_router_id runs there beside it; stop that one, or take the host out of Leasehold", h.Source)
 		})
 	}
-	if r, ok := m.Rival(now); !ok || r.Source != h.Source || r.Adverts < notYielding {
+	if b.rowFrom != h.Source || now.Sub(b.rowLast) >= m.longest(h.Interval) {
+		b.row = 0
+	}
+	b.row, b.rowFrom, b.rowLast = b.row+1, h.Source, now
+	if b.row < notYielding {
 		return false
 	}
 	return b.post(now, noticeKey{NoticeNotYielding, h.Source}, func() string {

@@ -223,6 +223,9 @@ func (r *Router) contested(h Heard) bool {
 
 // entered prepares what is said in a state, before it is.
 func (r *Router) entered(from, to State) {
+	if from != to {
+		r.board.row = 0
+	}
 	switch {
 	case to != Active:
 		r.spoken = 0

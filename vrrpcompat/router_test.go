@@ -400,6 +400,25 @@ func TestRouterNotices(t *testing.T) {
 	}
 }
 
+// A keepalived that was Active for long, and gives way, is no cause for alarm when its
+// last advert crosses our first.
+func TestRouterCrossing(t *testing.T) {
+	onLAN(t, func(c *RouterConfig) { c.PreemptDelay = 5 * time.Second }, func(l *lan) {
+		l.r.Speak(l.now().Add(time.Hour), false)
+		for range 12 {
+			l.hear(100)
+			l.pass(time.Second)
+			if l.r.State().State == Active {
+				break
+			}
+		}
+		l.hear(100)
+		if s := l.r.State(); s.State != Active || len(s.Notices) != 0 {
+			t.Errorf("%v, %+v; want it Active, and nothing said of one advert that crossed ours", s.State, s.Notices)
+		}
+	})
+}
+
 // What a stranger sends must not fill the memory.
 func TestRouterBoundsNotices(t *testing.T) {
 	onLAN(t, nil, func(l *lan) {
