@@ -158,11 +158,11 @@ func TestUnitExecTimes(t *testing.T) {
 	m.await("the VIP", 3*ttl, m.has(true))
 	m.open()
 	s := openSession(t, m.Lab, m.vip)
-	const rounds = 20
+	const rounds = 8
 	for range rounds {
 		m.inPlace("SIGUSR2", func() { m.signal("USR2") })
 	}
-	s.unharmed(t, "20 times SIGUSR2")
+	s.unharmed(t, "8 times SIGUSR2")
 	var took []time.Duration
 	var began float64
 	for line := range strings.SplitSeq(m.run("journalctl", "--no-pager", "--output=short-monotonic", "--unit=leasehold"), "\n") {
