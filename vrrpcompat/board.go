@@ -24,12 +24,11 @@ type Notice struct {
 	Times int
 }
 
-// Names of notices that are no Reason's.
+// Names of notices that are no Reason's and no Warning's.
 const (
-	NoticeVIPsDiffer  = "vips_differ"         // accepted, and its addresses are not ours
-	NoticeNotYielding = "does_not_give_way"   // a lower priority that stays Active beside us
-	NoticeFellow      = "second_on_our_node"  // adverts of a host whose Leasehold does not speak
-	noticeWarning     = "warning_of_protocol" // a Warning of the machine
+	NoticeVIPsDiffer  = "vips_differ"        // accepted, and its addresses are not ours
+	NoticeNotYielding = "does_not_give_way"  // a lower priority that stays Active beside us
+	NoticeFellow      = "second_on_our_node" // adverts of a host whose Leasehold does not speak
 )
 
 const (
@@ -102,7 +101,7 @@ func (b *board) odd(now boottime.Instant, a Advert, why Reason, c *Codec) bool {
 
 // warn books a Warning of the machine.
 func (b *board) warn(now boottime.Instant, w Warning) {
-	b.post(now, noticeKey{name: noticeWarning + fmt.Sprint(uint8(w))}, w.String)
+	b.post(now, noticeKey{name: w.name()}, w.String)
 }
 
 // beside books an advert that was heard while we are Active, and did not make us

@@ -137,6 +137,13 @@ const (
 	WarnSameSource
 )
 
+// name is the word for it in a Notice.
+func (w Warning) name() string {
+	return map[Warning]string{
+		WarnTwoOwners: "two_owners", WarnInterval: "interval_learned", WarnIntervalBound: "interval_too_long", WarnSameSource: "same_source",
+	}[w]
+}
+
 // String says what is wrong and what to do.
 func (w Warning) String() string {
 	switch w {

@@ -400,6 +400,23 @@ func TestRouterNotices(t *testing.T) {
 	}
 }
 
+// What the machine warns of is a notice with a name of its own.
+func TestRouterWarns(t *testing.T) {
+	for _, w := range []Warning{WarnTwoOwners, WarnInterval, WarnIntervalBound, WarnSameSource} {
+		if w.name() == "" {
+			t.Errorf("%d has no name", w)
+		}
+	}
+	onLAN(t, func(c *RouterConfig) { c.Priority = PriorityOwner }, func(l *lan) {
+		l.r.Speak(l.now().Add(time.Hour), true)
+		l.pass(100 * time.Millisecond)
+		l.hear(PriorityOwner)
+		if s := l.r.State(); len(s.Notices) != 1 || s.Notices[0].Name != "two_owners" {
+			t.Errorf("%+v; want two_owners", s.Notices)
+		}
+	})
+}
+
 // A keepalived that was Active for long, and gives way, is no cause for alarm when its
 // last advert crosses our first.
 func TestRouterCrossing(t *testing.T) {
