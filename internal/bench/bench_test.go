@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 func TestBenchQuick(t *testing.T) {
 	t.Parallel()
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsMariaDB, lab.NeedsKeepalived)...)
-	r, err := Run(t.Context(), Options{Binary: daemonBinary(t), Quick: true, Log: t.Output()})
+	r, err := Run(t.Context(), Options{Binary: labtest.Binary(t), Quick: true, Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 func TestEmbeddedQuick(t *testing.T) {
 	t.Parallel() // it mostly waits, and quotes no times
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd)...)
-	r, err := Embedded(t.Context(), EmbeddedOptions{Binary: daemonBinary(t), Rounds: 1, Quiet: time.Second, Log: t.Output()})
+	r, err := Embedded(t.Context(), EmbeddedOptions{Binary: labtest.Binary(t), Rounds: 1, Quiet: time.Second, Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestNodesWithMembers(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(disk, 0o700), unix.Mount("tmpfs", disk, "tmpfs", 0, "size=256m")); err != nil {
 		t.Fatal(err)
 	}
-	n, err := openNodes(t.Context(), l, EmbeddedOptions{Binary: daemonBinary(t), TTL: 4 * time.Second})
+	n, err := openNodes(t.Context(), l, EmbeddedOptions{Binary: labtest.Binary(t), TTL: 4 * time.Second})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, l.Logs(20))
 	}

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"maps"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,20 +15,6 @@ import (
 	"leasehold/internal/lab/labtest"
 )
 
-// daemonBinary returns the daemon to measure.
-func daemonBinary(t *testing.T) string {
-	if binary := os.Getenv("LEASEHOLD_BINARY"); binary != "" {
-		return binary
-	}
-	binary := filepath.Join(t.TempDir(), "leasehold")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "leasehold/cmd/leasehold")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the daemon: %v\n%s", err, out)
-	}
-	return binary
-}
-
 // TestFailoverQuick holds that the measurement itself works: a fault reaches both
 // systems, each VIP goes to the other host, and a killed keepalived is seen to
 // leave its VIPs on two.
@@ -40,7 +23,7 @@ func TestFailoverQuick(t *testing.T) {
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsKeepalived)...)
 	var out bytes.Buffer
 	r, err := Failover(t.Context(), FailoverOptions{
-		Binary: daemonBinary(t), Rounds: 1, Faults: []string{"daemon killed"},
+		Binary: labtest.Binary(t), Rounds: 1, Faults: []string{"daemon killed"},
 		TTLs: []time.Duration{time.Second, 3 * time.Second}, Log: t.Output(), Out: &out,
 	})
 	if err != nil {
@@ -70,7 +53,7 @@ func TestQuietQuick(t *testing.T) {
 	t.Parallel()
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd)...)
 	r, err := Quiet(t.Context(), QuietOptions{
-		Binary: daemonBinary(t), For: 5 * time.Second, Phases: []string{"cpu", "leader"},
+		Binary: labtest.Binary(t), For: 5 * time.Second, Phases: []string{"cpu", "leader"},
 		TTLs: []time.Duration{3 * time.Second}, Log: t.Output(),
 	})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // TestRunNeedsCapabilities: started by an ordinary user, the daemon says what it
 // lacks, and touches nothing.
 func TestRunNeedsCapabilities(t *testing.T) {
-	bin := binary(t)
+	bin := labtest.Binary(t)
 	l := labtest.Start(t, lab.Config{}, []string{"setpriv"})
 	dir := t.TempDir()
 	c, err := l.NodeConfig(lab.A, nil)

@@ -13,7 +13,7 @@ import (
 // and a dead daemon; then Leasehold is taken off that host.
 func TestDoctorAndPurge(t *testing.T) {
 	l := labtest.Start(t, lab.Config{}, lab.NeedsEtcd, lab.NeedsMariaDB)
-	s, err := Open(t.Context(), l, Options{Binary: binary(t)})
+	s, err := Open(t.Context(), l, Options{Binary: labtest.Binary(t)})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, l.Logs(20))
 	}

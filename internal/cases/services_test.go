@@ -34,7 +34,7 @@ type twoServices struct {
 func (s *twoServices) mysqlVIPs() []string { return []string{s.VIP.Addr().String(), mysqlVIP6} }
 
 func openTwoServices(t *testing.T) *twoServices {
-	bin := binary(t)
+	bin := labtest.Binary(t)
 	l := labtest.Start(t, lab.Config{IPv6: true}, lab.NeedsEtcd)
 	s := &twoServices{
 		Site: &Site{Lab: l, TTL: 3 * time.Second, binary: bin, daemons: map[string]*lab.Process{}},

@@ -2,8 +2,6 @@ package cases
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,21 +11,6 @@ import (
 	"leasehold/internal/lab/labtest"
 	"leasehold/vip"
 )
-
-// binary builds the daemon once for the tests of this package.
-func binary(t *testing.T) string {
-	t.Helper()
-	if b := os.Getenv("LEASEHOLD_BINARY"); b != "" {
-		return b
-	}
-	out := filepath.Join(t.TempDir(), "leasehold")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, "leasehold/cmd/leasehold")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the daemon: %v\n%s", err, b)
-	}
-	return out
-}
 
 // TestCases is the operators' table: every row, on one site, one after the other.
 // ETCD=embedded has Leasehold's own members instead of Debian's etcd.
@@ -71,7 +54,7 @@ func pick(begins ...string) []Case {
 }
 
 func runCases(t *testing.T, o Options, cases []Case) {
-	o.Binary = binary(t)
+	o.Binary = labtest.Binary(t)
 	l := labtest.Start(t, lab.Config{}, lab.NeedsEtcd, lab.NeedsMariaDB)
 	s, err := Open(t.Context(), l, o)
 	if err != nil {

@@ -3,7 +3,6 @@ package chaos
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,24 +14,9 @@ import (
 	"leasehold/internal/lab/labtest"
 )
 
-// binary builds the daemon for a test.
-func binary(t *testing.T) string {
-	t.Helper()
-	if b := os.Getenv("LEASEHOLD_BINARY"); b != "" {
-		return b
-	}
-	out := filepath.Join(t.TempDir(), "leasehold")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, "leasehold/cmd/leasehold")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the daemon: %v\n%s", err, b)
-	}
-	return out
-}
-
 // TestWire runs the real thing on a test network, one after the other.
 func TestWire(t *testing.T) {
-	bin := binary(t)
+	bin := labtest.Binary(t)
 	t.Run("faults", func(t *testing.T) { faultsAreBorne(t, bin) })
 	t.Run("impostors", func(t *testing.T) { impostorsAreSeen(t, bin) })
 }

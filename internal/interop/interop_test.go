@@ -1,9 +1,6 @@
 package interop
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -15,28 +12,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// binary builds the daemon for a test.
-func binary(t *testing.T) string {
-	t.Helper()
-	if b := os.Getenv("LEASEHOLD_BINARY"); b != "" {
-		return b
-	}
-	out := filepath.Join(t.TempDir(), "leasehold")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", out, "leasehold/cmd/leasehold")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the daemon: %v\n%s", err, b)
-	}
-	return out
-}
-
 // TestInterop is a part of the table: the whole of it is make interop.
 func TestInterop(t *testing.T) {
 	labtest.Require(t, slices.Concat(lab.NeedsNetwork, lab.NeedsEtcd, lab.NeedsKeepalived)...)
 	if removed, err := lab.CleanLeftovers(); err != nil || len(removed) > 0 {
 		t.Logf("left by runs that were killed, removed: %v (%v)", removed, err)
 	}
-	r, err := Run(t.Context(), Options{Binary: binary(t), Trials: Brief(), Parallel: 6, Log: t.Output()})
+	r, err := Run(t.Context(), Options{Binary: labtest.Binary(t), Trials: Brief(), Parallel: 6, Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
