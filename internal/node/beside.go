@@ -20,7 +20,7 @@ func (f *Facts) end() boottime.Instant {
 // router is not Active any more, another host answers for the VIP, or is about to. The
 // next turn asks who does, and binds it again if nobody.
 func (f *Facts) mustYield() bool {
-	return f.VRRP && (!f.speaks() || f.Now.Before(f.RetryBind) || f.Contested)
+	return f.VRRP && (!f.speaks() || f.Now.Before(f.RetryBind) || f.Contests > f.Settled)
 }
 
 // yield resets no sessions: the other host has the VIP already, and its kernel

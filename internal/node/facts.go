@@ -66,7 +66,8 @@ type Facts struct {
 	Succeeds   bool             // the VIP was one of our nodes' until now, whose router was Active
 	Announce   uint64           // how often the router wanted the VIP announced
 	Announced  uint64           // how often it was
-	Contested  bool             // a foreign router has just made itself Active beside ours
+	Contests   uint64           // how often a foreign router made itself Active beside ours
+	Settled    uint64           // how often it was asked since then who has the VIP
 	Mute       string           // why the router cannot work; empty: it can
 	Station    string           // what the others are told of it
 

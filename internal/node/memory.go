@@ -53,8 +53,7 @@ type Memory struct {
 
 	ours      bool   // another of our nodes held last, and its router was Active
 	announced uint64 // of the router's wishes
-	contests  uint64 // that were settled
-	contested uint64 // in the reading of this turn
+	settled   uint64 // of its contests
 }
 
 // NewMemory returns that of a node that has done nothing yet.
@@ -83,7 +82,7 @@ func (m *Memory) Note(f Facts, do []Action, err error) (ok bool) {
 		m.retry, m.duplicate, m.answers = 0, "", 0
 	}
 	if err == nil && (has(do, RemoveVIP) || has(do, BindVIP)) {
-		m.contests = m.contested
+		m.settled = f.Contests
 	}
 	if has(do, LeaveVRRP) {
 		m.ours = false
@@ -179,8 +178,7 @@ func (m *Memory) fillBeside(r *Reading) {
 			}
 		}
 	}
-	r.Succeeds, r.Announced, r.Contests = m.ours, m.announced, m.contests
-	m.contested = r.Router.Contests
+	r.Succeeds, r.Announced, r.Settled = m.ours, m.announced, m.settled
 }
 
 // askAgain is how soon somebody who answered for the VIP is asked again: a

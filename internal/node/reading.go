@@ -33,7 +33,7 @@ type Reading struct {
 	Router    *vrrpcompat.RouterState
 	Succeeds  bool   // another of our nodes had the VIP, and its router was Active
 	Announced uint64 // how often the VIP was announced because the router wanted it
-	Contests  uint64 // how often somebody made himself Active beside us, as far as it was settled
+	Settled   uint64 // how many times that somebody made himself Active beside us were settled
 
 	Stopping bool
 }
@@ -111,7 +111,7 @@ func (r Reading) beside(f *Facts) {
 	}
 	f.Station = s.Station().String()
 	f.Announce, f.Announced, f.Mute = s.Announce, r.Announced, s.Trouble
-	f.Contested = s.Contests > r.Contests
+	f.Contests, f.Settled = s.Contests, r.Settled
 	if f.Mute != "" {
 		f.Mute = "VRRP does not work: " + f.Mute
 	}

@@ -43,7 +43,7 @@ func TestStepBesideKeepalived(t *testing.T) {
 			all(RemoveVIP),
 		},
 		"no advert leaves any more":     {Holder, beside(), func(f *Facts) { f.QuietUntil = t0 }, Standby, all(RemoveVIP)},
-		"somebody makes himself Active": {Holder, beside(), func(f *Facts) { f.Contested = true }, Standby, all(RemoveVIP)},
+		"somebody makes himself Active": {Holder, beside(), func(f *Facts) { f.Contests = 1 }, Standby, all(RemoveVIP)},
 		"somebody answers":              {Holder, beside(), func(f *Facts) { f.RetryBind = t0.Add(askAgain) }, Standby, all(RemoveVIP)},
 		"stopped":                       {Holder, beside(), func(f *Facts) { f.Stopping = true }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
 		"the sockets broke":             {Holder, beside(), func(f *Facts) { f.Mute = "no socket" }, Standby, all(RemoveVIP, LeaveVRRP, Resign)},
@@ -57,7 +57,7 @@ func TestStepBesideKeepalived(t *testing.T) {
 		"a tenure, behind a better one": {Standby, waiting(), func(*Facts) {}, Standby, nil},
 		"Active":                        {Candidate, waiting(), func(f *Facts) { f.QuietUntil = t0.Add(3 * time.Second) }, Holder, all(Withdraw, BindVIP, AnnounceVIP)},
 		"Active, and somebody made himself so": {
-			Standby, waiting(), func(f *Facts) { f.QuietUntil, f.Contested = t0.Add(3*time.Second), true }, Holder,
+			Standby, waiting(), func(f *Facts) { f.QuietUntil, f.Contests = t0.Add(3*time.Second), 1 }, Holder,
 			all(Withdraw, BindVIP, AnnounceVIP),
 		}, // which asks
 		"Active, and somebody answers": {
