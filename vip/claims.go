@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leasehold/internal/boottime"
+	"leasehold/vip/fence"
 )
 
 // oneClaim is how far apart frames of one announcement come at most: they count
@@ -130,7 +131,7 @@ func (s *Set) claimed(c claim, device string, at boottime.Instant) {
 // router is another's: this host has it too, but what it says goes out. A network
 // that brings it back costs a question, which nobody answers.
 func (s *Set) foreign(mac net.HardwareAddr) bool {
-	if isVirtualRouter(mac) {
+	if fence.VirtualRouter(mac) {
 		return true
 	}
 	links, err := s.nl.LinkList()

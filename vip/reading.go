@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leasehold/internal/boottime"
+	"leasehold/vip/fence"
 )
 
 // A Copy is an address that equals a VIP, on any device of this network
@@ -76,12 +77,6 @@ func (l link) same(o link) bool {
 		l.wire.index == o.wire.index && bytes.Equal(l.wire.hardware, o.wire.hardware)
 }
 
-// isVirtualRouter reports whether a MAC address is that of a virtual router, which
-// all its routers share: RFC 9568 section 7.3.
-func isVirtualRouter(mac net.HardwareAddr) bool {
-	return len(mac) == 6 && bytes.HasPrefix(mac, []byte{0x00, 0x00, 0x5e, 0x00}) && (mac[4] == 1 || mac[4] == 2)
-}
-
 // A found is a copy and what it takes to delete it.
 type found struct {
 	Copy
@@ -137,7 +132,7 @@ func read(h *netlink.Handle, specs []Spec) (*reading, error) {
 // wired is newLink with the port below an interface of a virtual router.
 func wired(h *netlink.Handle, l netlink.Link) (link, error) {
 	k := newLink(l.Attrs())
-	if l.Type() != "macvlan" || !isVirtualRouter(k.hardware) {
+	if l.Type() != "macvlan" || !fence.VirtualRouter(k.hardware) {
 		return k, nil
 	}
 	below, err := h.LinkByIndex(l.Attrs().ParentIndex)

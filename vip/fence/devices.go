@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -84,12 +85,18 @@ func survey(own string) (host, error) {
 // share (RFC 9568 section 7.3): a frame that comes in with it is another's.
 func (h *host) addMAC(l netlink.Link) {
 	var m [6]byte
-	if hw := l.Attrs().HardwareAddr; bytes.HasPrefix(hw, []byte{0x00, 0x00, 0x5e, 0x00}) && len(hw) == 6 && (hw[4] == 1 || hw[4] == 2) {
+	if VirtualRouter(l.Attrs().HardwareAddr) {
 		return
 	}
 	if copy(m[:], l.Attrs().HardwareAddr) == 6 && !slices.Contains(h.macs, m) && len(h.macs) < mostMACs {
 		h.macs = append(h.macs, m)
 	}
+}
+
+// VirtualRouter reports whether a MAC address is that of a virtual router, which all
+// its routers share: RFC 9568 section 7.3.
+func VirtualRouter(mac net.HardwareAddr) bool {
+	return len(mac) == 6 && bytes.HasPrefix(mac, []byte{0x00, 0x00, 0x5e, 0x00}) && (mac[4] == 1 || mac[4] == 2)
 }
 
 // listLinks asks again when the list changed while it was read.
